@@ -1,0 +1,364 @@
+//! `DaapDatabase`: a PostgreSQL database that a team asked for. Pure.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{condition, phase::Phase, quota::Cost, reason::Reason, tier::Strategy};
+
+/// A PostgreSQL database that a team asked for.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "daap.dev",
+    version = "v1alpha1",
+    kind = "DaapDatabase",
+    plural = "daapdatabases",
+    shortname = "ddb",
+    category = "daap",
+    namespaced,
+    status = "DaapDatabaseStatus",
+    derive = "PartialEq",
+    doc = "A PostgreSQL database that a team asked for.",
+    validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("a database's name must be a DNS label of at most 40 characters that starts with a letter").field_path(".metadata.name"),
+    validation = Rule::new("!self.metadata.name.endsWith('-pooler')").message("a database's name must not end with '-pooler', which names connection poolers").field_path(".metadata.name"),
+    validation = Rule::new("self.spec.state == oldSelf.spec.state || self.spec.state == 'Destroyed' || (has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase == 'frozen') || (has(oldSelf.status) && has(oldSelf.status.operation) && has(oldSelf.status.operation.cancellable) && oldSelf.status.operation.cancellable)").message("a destroyed database becomes active again only from frozen, or while its archive can still be cancelled").field_path(".spec.state"),
+    selectable = ".spec.tier",
+    selectable = ".spec.ownerTeam",
+    printcolumn = r#"{"name":"Status","type":"string","jsonPath":".status.phase"}"#,
+    printcolumn = r#"{"name":"Tier","type":"string","jsonPath":".spec.tier"}"#,
+    printcolumn = r#"{"name":"Owner","type":"string","jsonPath":".spec.ownerTeam"}"#,
+    printcolumn = r#"{"name":"Problem","type":"string","jsonPath":".status.problem.reason"}"#,
+    printcolumn = r#"{"name":"Host","type":"string","jsonPath":".status.endpoint.host","priority":1}"#,
+    printcolumn = r#"{"name":"Revision","type":"string","jsonPath":".spec.tierRevision","priority":1}"#,
+    printcolumn = r#"{"name":"Purpose","type":"string","jsonPath":".spec.purpose","priority":1}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("self.tier == oldSelf.tier || (has(self.tierRevision) && (!has(oldSelf.tierRevision) || self.tierRevision != oldSelf.tierRevision))").message("a database keeps its tier: moving it to another is a migration").field_path(".tier"))]
+#[x_kube(validation = Rule::new("has(self.restore) == has(oldSelf.restore) && (!has(self.restore) || self.restore == oldSelf.restore)").message("what a database was restored from never changes").field_path(".restore"))]
+#[x_kube(validation = Rule::new("!has(oldSelf.tierRevision) || has(self.tierRevision)").message("a bound database stays bound").field_path(".tierRevision"))]
+#[x_kube(validation = Rule::new("self.state == 'Active' || !self.deletionProtection || has(self.destruction)").message("deletion protection is on: turn it off first").field_path(".state"))]
+#[x_kube(validation = Rule::new("!has(self.destruction) || self.state == 'Destroyed'").message("a forced destruction needs the state Destroyed").field_path(".destruction"))]
+pub struct DaapDatabaseSpec {
+    /// The name of the tier.
+    #[schemars(length(max = 40), regex(pattern = crate::name::PATTERN))]
+    pub tier: String,
+    /// The team that owns the database.
+    #[schemars(length(max = 40), regex(pattern = crate::name::PATTERN))]
+    pub owner_team: String,
+    /// What it is for, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 500))]
+    pub purpose: Option<String>,
+    /// Whether the database is wanted. Destroyed runs the tier's destruction strategy.
+    #[serde(default)]
+    pub state: State,
+    /// Whether destroying is refused.
+    #[serde(default)]
+    pub deletion_protection: bool,
+    /// What to restore. Absent: an empty database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<Restore>,
+    /// A destruction that a platform team forces in place of the tier's strategy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destruction: Option<ForcedDestruction>,
+    /// An id. A new one asks for one backup now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub backup_request: Option<String>,
+    /// What happens when the quota has no room.
+    #[serde(default)]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("admission never changes"))]
+    pub admission: Admission,
+    /// The DaapTierRevision the database is bound to. Set by DAAP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = crate::name::PATTERN))]
+    pub tier_revision: Option<String>,
+}
+
+/// Whether a database is wanted.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum State {
+    /// Wanted.
+    #[default]
+    Active,
+    /// To be destroyed by the strategy of its revision.
+    Destroyed,
+}
+
+/// What happens when the quota has no room.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Admission {
+    /// Refused, and removed.
+    FailFast,
+    /// It waits for room.
+    #[default]
+    Wait,
+}
+
+/// What to restore.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Restore {
+    /// The database to restore from.
+    pub source: DatabaseReference,
+    /// The instant to restore, with an offset. Absent: the latest possible.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_time: Option<Time>,
+}
+
+/// A database.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DatabaseReference {
+    /// The namespace. Absent: this database's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+    /// The name.
+    #[schemars(length(max = 40), regex(pattern = crate::name::PATTERN))]
+    pub name: String,
+    /// The uid, so that a namesake is never taken for it.
+    #[schemars(length(min = 1, max = 63))]
+    pub uid: String,
+}
+
+/// A destruction that a platform team forces.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ForcedDestruction {
+    /// The strategy.
+    pub strategy: Strategy,
+    /// Why.
+    #[schemars(length(min = 1, max = 500))]
+    pub reason: String,
+}
+
+/// What is known about a database.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DaapDatabaseStatus {
+    /// The generation this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// What the database is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// `Ready`, `Archiving`, `Degraded`.
+    #[serde(default)]
+    #[schemars(schema_with = "condition::schema")]
+    pub conditions: Vec<Condition>,
+    /// Whether the quota admitted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admission: Option<AdmissionStatus>,
+    /// Where applications connect. Only while ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Endpoint>,
+    /// The Secret with what an application needs to connect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_secret: Option<SecretReference>,
+    /// The Secret whose key 'ca.crt' verifies the server's certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret: Option<SecretReference>,
+    /// Every Cluster that held this database's data, oldest first. The last one is current.
+    #[serde(default)]
+    #[schemars(schema_with = "incarnations_schema")]
+    pub incarnations: Vec<Incarnation>,
+    /// Backups. Absent: not known yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupStatus>,
+    /// The extensions enabled, as last read from the database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extensions: Option<ExtensionsStatus>,
+    /// What is going on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Operation>,
+    /// Why the database is not what was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+}
+
+/// Whether the quota admitted a database.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct AdmissionStatus {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// A sentence for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// What it costs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
+}
+
+/// The quota's verdict.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Waits for room.
+    Waiting,
+    /// Admitted.
+    Admitted,
+    /// Refused.
+    Refused,
+}
+
+/// Where applications connect.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoint {
+    /// The host name of the primary, inside the cluster.
+    pub host: String,
+    /// The port, of the primary and of the pooler.
+    pub port: i32,
+    /// The host name of the pooler, when the tier pools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pooler_host: Option<String>,
+    /// The name of the PostgreSQL database.
+    pub database: String,
+}
+
+/// A Secret. Never its contents.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretReference {
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+/// A Cluster that holds, or held, the data.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Incarnation {
+    /// The name under which it archives: a UUID, never used twice.
+    pub server_name: String,
+    /// The revision it was created with.
+    pub revision: String,
+    /// The PostgreSQL major version.
+    pub postgres_major: i32,
+    /// Where its backups are, up to and without the server name. Absent: it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_url: Option<String>,
+    /// The uid of the Cluster, once it exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_uid: Option<String>,
+}
+
+/// Backups of a database.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupStatus {
+    /// Whether the tier has a backup.
+    pub configured: bool,
+    /// Whether write-ahead log reaches the object store and the last backup succeeded. Absent: not known yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy: Option<bool>,
+    /// Why it is not healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// When the last base backup succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_success_at: Option<Time>,
+    /// When the last base backup failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure_at: Option<Time>,
+    /// The earliest instant that can be restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restorable_from: Option<Time>,
+    /// The latest instant known to be restorable: the time of the last fence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restorable_until: Option<Time>,
+}
+
+/// The extensions of a database.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ExtensionsStatus {
+    /// When they last changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_at: Option<Time>,
+    /// Why they could not be read last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// The extensions.
+    #[serde(default)]
+    #[schemars(length(max = 1000))]
+    pub items: Vec<Extension>,
+}
+
+/// An extension.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "camelCase")]
+pub struct Extension {
+    /// The PostgreSQL database.
+    pub database: String,
+    /// The extension.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// What is going on with a database.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Operation {
+    /// Its id.
+    pub id: String,
+    /// What it is.
+    pub kind: OperationKind,
+    /// Where it is.
+    pub step: String,
+    /// Since when it is at this step.
+    pub since: Time,
+    /// How often this step was tried.
+    #[serde(default)]
+    pub attempts: i32,
+    /// Whether it can still be called off.
+    #[serde(default)]
+    pub cancellable: bool,
+}
+
+/// What an operation is.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperationKind {
+    /// Making it inaccessible.
+    Freeze,
+    /// Making it accessible again.
+    Unfreeze,
+    /// Removing it from the cluster, with its backups kept.
+    Archive,
+    /// Removing it with its backups.
+    Hard,
+    /// Restoring it.
+    Restore,
+    /// Moving it to another revision.
+    Migrate,
+    /// Handing it to another team.
+    Transfer,
+}
+
+/// Why a database is not what was asked for.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    /// A stable code.
+    pub reason: Reason,
+    /// The cause, as far as it is known.
+    pub message: String,
+    /// What can be done.
+    pub hint: String,
+}
+
+fn incarnations_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let item = generator.subschema_for::<Incarnation>();
+    schemars::json_schema!({
+        "type": "array",
+        "description": "Every Cluster that held this database's data, oldest first. The last one is current.",
+        "items": item,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["serverName"],
+    })
+}

@@ -1,0 +1,115 @@
+//! `DaapQuota`: what all databases of one tier may cost together. Pure.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    condition,
+    quantity::{Bytes, Cpu},
+};
+
+/// What all databases of the tier of the same name may cost together. Absent limits are unlimited.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[kube(
+    group = "daap.dev",
+    version = "v1alpha1",
+    kind = "DaapQuota",
+    plural = "daapquotas",
+    shortname = "dquota",
+    category = "daap",
+    status = "DaapQuotaStatus",
+    derive = "PartialEq",
+    doc = "What all databases of the tier of the same name may cost together. Absent limits are unlimited.",
+    validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("a quota is named like its tier: a DNS label of at most 40 characters that starts with a letter").field_path(".metadata.name"),
+    printcolumn = r#"{"name":"Databases","type":"integer","jsonPath":".spec.databases"}"#,
+    printcolumn = r#"{"name":"Used","type":"integer","jsonPath":".status.allocated.databases"}"#,
+    printcolumn = r#"{"name":"CPU","type":"string","jsonPath":".spec.cpu"}"#,
+    printcolumn = r#"{"name":"Used CPU","type":"string","jsonPath":".status.allocated.cpu"}"#,
+    printcolumn = r#"{"name":"Memory","type":"string","jsonPath":".spec.memory"}"#,
+    printcolumn = r#"{"name":"Used memory","type":"string","jsonPath":".status.allocated.memory"}"#,
+    printcolumn = r#"{"name":"Storage","type":"string","jsonPath":".spec.storage"}"#,
+    printcolumn = r#"{"name":"Used storage","type":"string","jsonPath":".status.allocated.storage"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DaapQuotaSpec {
+    /// How many databases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub databases: Option<i64>,
+    /// CPU of all instances and poolers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Cpu>,
+    /// Memory of all instances and poolers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Bytes>,
+    /// Storage of all volumes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Bytes>,
+}
+
+/// What databases cost.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Cost {
+    /// How many databases.
+    #[serde(default)]
+    pub databases: i64,
+    /// CPU.
+    #[serde(default)]
+    pub cpu: Cpu,
+    /// Memory.
+    #[serde(default)]
+    pub memory: Bytes,
+    /// Storage.
+    #[serde(default)]
+    pub storage: Bytes,
+}
+
+/// An admitted database that a recount may not see yet.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Reservation {
+    /// The uid of the DaapDatabase.
+    pub uid: String,
+    /// The revision it was admitted on.
+    pub revision: String,
+    /// What it costs.
+    pub cost: Cost,
+}
+
+/// What is allocated.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DaapQuotaStatus {
+    /// The generation this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The cost of all admitted databases.
+    #[serde(default)]
+    pub allocated: Cost,
+    /// Admitted databases that a recount may not see yet.
+    #[serde(default)]
+    #[schemars(schema_with = "reservations_schema")]
+    pub reservations: Vec<Reservation>,
+    /// The leadership under which this was written: an older one may not write.
+    #[serde(default)]
+    pub lease_epoch: i64,
+    /// Conditions.
+    #[serde(default)]
+    #[schemars(schema_with = "condition::schema")]
+    pub conditions: Vec<Condition>,
+}
+
+fn reservations_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let item = generator.subschema_for::<Reservation>();
+    schemars::json_schema!({
+        "type": "array",
+        "description": "Admitted databases that a recount may not see yet.",
+        "items": item,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["uid"],
+    })
+}

@@ -1,0 +1,1 @@
+//! The CRDs' own rules, run without an API server. Pure.
