@@ -34,7 +34,7 @@ use crate::{condition, phase::Phase, quota::Cost, reason::Reason, tier::Strategy
     printcolumn = r#"{"name":"Purpose","type":"string","jsonPath":".spec.purpose","priority":1}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.tier == oldSelf.tier || (has(self.tierRevision) && (!has(oldSelf.tierRevision) || self.tierRevision != oldSelf.tierRevision))").message("a database keeps its tier: moving it to another is a migration").field_path(".tier"))]
 #[x_kube(validation = Rule::new("has(self.restore) == has(oldSelf.restore) && (!has(self.restore) || self.restore == oldSelf.restore)").message("what a database was restored from never changes").field_path(".restore"))]
 #[x_kube(validation = Rule::new("!has(oldSelf.tierRevision) || has(self.tierRevision)").message("a bound database stays bound").field_path(".tierRevision"))]
@@ -99,7 +99,7 @@ pub enum Admission {
 
 /// What to restore.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Restore {
     /// The database to restore from.
     pub source: DatabaseReference,
@@ -110,7 +110,7 @@ pub struct Restore {
 
 /// A database.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct DatabaseReference {
     /// The namespace. Absent: this database's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,7 +126,7 @@ pub struct DatabaseReference {
 
 /// A destruction that a platform team forces.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct ForcedDestruction {
     /// The strategy.
     pub strategy: Strategy,

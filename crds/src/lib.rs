@@ -12,12 +12,14 @@
 //! | [`quantity`] | exact CPU and byte quantities |
 //! | [`retention`], [`schedule`] | periods and cron schedules |
 //! | [`phase`], [`condition`], [`reason`] | the vocabulary of status |
+//! | [`manifest`] | the CRDs as files |
 //! | [`validation`] | the CRDs' own rules, run without an API server |
 
 pub mod cnpg;
 pub mod condition;
 pub mod database;
 pub mod label;
+pub mod manifest;
 pub mod name;
 pub mod object_store;
 pub mod phase;

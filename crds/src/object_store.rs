@@ -26,7 +26,7 @@ use crate::condition;
     printcolumn = r#"{"name":"In use","type":"integer","jsonPath":".status.inUse"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.url == oldSelf.url").message("the url is where existing backups are: make another object store instead").field_path(".url"))]
 pub struct DaapObjectStoreSpec {
     /// Bucket and optional prefix, such as 's3://backups/databases'.
@@ -49,7 +49,7 @@ pub struct DaapObjectStoreSpec {
 
 /// How instances prove who they are: by a Secret, or by the IAM role of their service account.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.secret) != (has(self.inheritFromIAMRole) && self.inheritFromIAMRole)").message("exactly one of secret and inheritFromIAMRole is required"))]
 pub struct Credentials {
     /// A Secret of DAAP's namespace.
@@ -62,7 +62,7 @@ pub struct Credentials {
 
 /// A Secret with an access key.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct CredentialsSecret {
     /// The name of the Secret.
     #[schemars(length(min = 1, max = 253))]
@@ -79,7 +79,7 @@ pub struct CredentialsSecret {
 
 /// A key of a Secret of DAAP's namespace.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct SecretKey {
     /// The name of the Secret.
     #[schemars(length(min = 1, max = 253))]

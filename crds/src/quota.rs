@@ -33,7 +33,7 @@ use crate::{
     printcolumn = r#"{"name":"Used storage","type":"string","jsonPath":".status.allocated.storage"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct DaapQuotaSpec {
     /// How many databases.
     #[serde(default, skip_serializing_if = "Option::is_none")]

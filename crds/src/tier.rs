@@ -37,7 +37,7 @@ use crate::{
     printcolumn = r#"{"name":"Revision","type":"string","jsonPath":".status.currentRevision","priority":1}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.destruction.strategy != 'Archive' || has(self.backup)").message("a tier that archives needs a backup: without one, archiving would destroy the data").field_path(".destruction.strategy"))]
 #[x_kube(validation = Rule::new("self.destruction.strategy == 'Archive' || !has(self.destruction.archiveRetention)").message("archiveRetention belongs to the strategy Archive").field_path(".destruction.archiveRetention"))]
 pub struct DaapTierSpec {
@@ -65,7 +65,7 @@ pub struct DaapTierSpec {
 
 /// PostgreSQL: version, image and settings.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.image) != has(self.catalog)").message("exactly one of image and catalog is required"))]
 #[x_kube(validation = Rule::new("!has(self.image) || self.image.matches('^[^@]+:' + string(self.major) + '([._-][A-Za-z0-9._-]*)?(@sha256:[a-f0-9]{64})?$')").message("the tag of the image must begin with the major version, such as ':17.6'").field_path(".image"))]
 pub struct Postgres {
@@ -91,7 +91,7 @@ pub struct Postgres {
 
 /// A reference to a CloudNativePG image catalogue.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct ImageCatalog {
     /// The name of a ClusterImageCatalog.
     #[schemars(length(min = 1, max = 253))]
@@ -100,7 +100,7 @@ pub struct ImageCatalog {
 
 /// What one instance gets.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Compute {
     /// CPU of one instance.
     #[x_kube(validation = Rule::new("self != '0'").message("must be more than zero"))]
@@ -112,7 +112,7 @@ pub struct Compute {
 
 /// The volumes of one instance.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Storage {
     /// The size of the data volume.
     #[x_kube(validation = Rule::new("self != '0'").message("must be more than zero"))]
@@ -129,7 +129,7 @@ pub struct Storage {
 
 /// How many instances, and how they replicate.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.synchronous) || self.synchronous.number < self.instances").message("fewer synchronous standbys than instances are possible").field_path(".synchronous"))]
 pub struct Availability {
     /// One primary, the others standbys.
@@ -149,7 +149,7 @@ impl Default for Availability {
 
 /// Synchronous replication.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Synchronous {
     /// How many standbys confirm a commit.
     #[schemars(range(min = 1, max = 8))]
@@ -171,7 +171,7 @@ pub enum Durability {
 
 /// Backups and continuous archiving.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Backup {
     /// When base backups are taken: cron with five fields, or six with seconds first, in UTC.
     #[schemars(length(max = 100), regex(pattern = crate::schedule::PATTERN))]
@@ -191,7 +191,7 @@ pub struct Backup {
 
 /// A connection pooler.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.defaultPoolSize <= self.maxClientConnections").message("must not be more than maxClientConnections").field_path(".defaultPoolSize"))]
 pub struct Pooling {
     /// When a server connection is given back.
@@ -222,7 +222,7 @@ pub enum PoolMode {
 
 /// What deleting a database does.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Destruction {
     /// The strategy.
     pub strategy: Strategy,

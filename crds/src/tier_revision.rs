@@ -26,7 +26,7 @@ use crate::{condition, tier::DaapTierSpec};
     printcolumn = r#"{"name":"In use","type":"integer","jsonPath":".status.inUse"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self == oldSelf").message("a revision never changes: change the tier, which makes a new one"))]
 pub struct DaapTierRevisionSpec {
     /// The tier.
