@@ -1,0 +1,228 @@
+//! A real PostgreSQL server on loopback, for tests of whatever keeps its records in one.
+//!
+//! In: the server programs that Debian's package installs. Out: URLs of fresh databases.
+//! Writes a temporary directory and starts one server; both end with the value, and with this process.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use nix::{sys::signal::Signal, unistd::Uid};
+
+use super::{
+    child::{self, Child},
+    debian,
+    scratch::Scratch,
+    wait,
+};
+
+/// How long the server gets to take connections.
+const READY: Duration = Duration::from_secs(30);
+
+/// Where Debian installs the servers, one directory per major version.
+const INSTALLED: &str = "/usr/lib/postgresql";
+
+/// The server refuses to run as root, and looks its user up by name. This one exists everywhere and owns nothing.
+const UNPRIVILEGED: [&str; 3] = ["--reuid=nobody", "--regid=nogroup", "--clear-groups"];
+
+/// A running server. Dropping it ends the server and removes its files.
+pub struct Postgres {
+    programs: PathBuf,
+    port: u16,
+    server: Option<Child>,
+    databases: AtomicU32,
+    scratch: Scratch,
+}
+
+impl Postgres {
+    /// Makes and starts a server without any database of its own.
+    pub async fn start() -> Result<Self> {
+        let (programs, scratch) = tokio::task::spawn_blocking(|| {
+            let programs = programs()?;
+            let scratch = Scratch::new("postgres")?;
+            initialize(&programs, scratch.path())?;
+            anyhow::Ok((programs, scratch))
+        })
+        .await
+        .context("making a PostgreSQL data directory")??;
+        let port = free_port()?;
+        let databases = AtomicU32::new(0);
+        let mut postgres = Self {
+            programs,
+            port,
+            server: None,
+            databases,
+            scratch,
+        };
+        postgres.resume().await?;
+        Ok(postgres)
+    }
+
+    /// The URL of a new, empty database. Anyone on this machine may log in to it without a password.
+    pub async fn fresh_database(&self) -> Result<String> {
+        let name = format!("fresh_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let mut command = tokio::process::Command::new(self.programs.join("createdb"));
+        command.args([
+            "--host=127.0.0.1",
+            &format!("--port={}", self.port),
+            "--username=postgres",
+            &name,
+        ]);
+        let output = command.output().await.context("running createdb")?;
+        ensure!(
+            output.status.success(),
+            "createdb: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(self.url(&name))
+    }
+
+    /// The URL of a database by name.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgresql://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Stops the server at once, as a crash would; its data stay.
+    pub fn stop(&mut self) {
+        self.server = None;
+    }
+
+    /// Starts the server again on the same port, and returns when it takes connections.
+    pub async fn resume(&mut self) -> Result<()> {
+        let directory = self.scratch.path();
+        // SIGQUIT, not SIGKILL: the server then removes its shared memory, which would otherwise outlive it.
+        let mut command = unprivileged(Signal::SIGQUIT, &self.programs.join("postgres"));
+        command
+            .arg("-D")
+            .arg(data(directory))
+            .args(["-p", &self.port.to_string()]);
+        for setting in [
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "fsync=off",
+            "full_page_writes=off",
+            "max_connections=300",
+            "shared_buffers=64MB",
+        ] {
+            command.args(["-c", setting]);
+        }
+        let mut server = Child::start("postgres", directory, Signal::SIGQUIT, command)?;
+        let mut ended = Ok(());
+        let ready = wait::until("PostgreSQL taking connections", READY, async || {
+            ended = server.check();
+            if ended.is_err() {
+                return Ok(());
+            }
+            self.look().await
+        })
+        .await;
+        ended.and(ready)?;
+        self.server = Some(server);
+        Ok(())
+    }
+
+    async fn look(&self) -> Result<()> {
+        let mut command = tokio::process::Command::new(self.programs.join("pg_isready"));
+        command.args([
+            "--quiet",
+            "--host=127.0.0.1",
+            &format!("--port={}", self.port),
+        ]);
+        ensure!(
+            command
+                .status()
+                .await
+                .context("running pg_isready")?
+                .success(),
+            "not ready"
+        );
+        Ok(())
+    }
+}
+
+/// The programs of the newest server that is installed, after installing one where there is none.
+fn programs() -> Result<PathBuf> {
+    let newest = || {
+        let directories = fs::read_dir(INSTALLED).into_iter().flatten().flatten();
+        let versions =
+            directories.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let programs = |version: u32| Path::new(INSTALLED).join(version.to_string()).join("bin");
+        versions
+            .filter(|version| programs(*version).join("initdb").exists())
+            .max()
+            .map(programs)
+    };
+    if let Some(programs) = newest() {
+        return Ok(programs);
+    }
+    debian::install(&["postgresql"])?;
+    newest().with_context(|| {
+        format!("no server in {INSTALLED} although the package postgresql is installed")
+    })
+}
+
+fn initialize(programs: &Path, directory: &Path) -> Result<()> {
+    let data = data(directory);
+    fs::create_dir(&data).context("making the data directory")?;
+    if Uid::effective().is_root() {
+        // The server's user has to get through the directory to its data.
+        open_to_all(directory)?;
+        let status = Command::new("chown")
+            .arg("nobody:nogroup")
+            .arg(&data)
+            .status()
+            .context("running chown")?;
+        ensure!(status.success(), "chown: {status}");
+    }
+    let mut command = unprivileged(Signal::SIGKILL, &programs.join("initdb"));
+    command.arg("-D").arg(&data).current_dir(directory);
+    command.args([
+        "--username=postgres",
+        "--auth=trust",
+        "--encoding=UTF8",
+        "--locale=C.UTF-8",
+        "--no-sync",
+    ]);
+    let output = command.output().context("running initdb")?;
+    ensure!(
+        output.status.success(),
+        "initdb: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
+
+fn open_to_all(directory: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755))
+        .context("opening a temporary directory")
+}
+
+fn data(directory: &Path) -> PathBuf {
+    directory.join("data")
+}
+
+/// A command that dies with us and runs as nobody in particular.
+fn unprivileged(death: Signal, program: &Path) -> Command {
+    let user: &[&str] = if Uid::effective().is_root() {
+        &UNPRIVILEGED
+    } else {
+        &[]
+    };
+    child::dies_with_parent(death, user, program)
+}
+
+fn free_port() -> Result<u16> {
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?;
+    Ok(listener
+        .local_addr()
+        .context("the address of a listener")?
+        .port())
+}

@@ -1,0 +1,4 @@
+//! The test harness of DAAP, and the cluster it runs on.
+
+#[path = "../cluster/mod.rs"]
+pub mod cluster;
