@@ -1,0 +1,23 @@
+/* Keeps a pod's namespaces alive: it sleeps until it is told to end, and collects the orphans of the pod. */
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void end(int signal) {
+    (void)signal;
+    _exit(0);
+}
+
+static void collect(int signal) {
+    (void)signal;
+    while (waitpid(-1, NULL, WNOHANG) > 0)
+        ;
+}
+
+int main(void) {
+    signal(SIGINT, end);
+    signal(SIGTERM, end);
+    signal(SIGCHLD, collect);
+    for (;;)
+        pause();
+}
