@@ -43,21 +43,29 @@ impl Fact {
 ///
 /// Conditions of other types in `current` are dropped: the caller states all of its facts. Applying the same
 /// facts again gives the same conditions, whatever `now` is.
-pub fn conditions(current: &[Condition], facts: &[Fact], generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
+pub fn conditions(
+    current: &[Condition],
+    facts: &[Fact],
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
     facts
         .iter()
         .map(|fact| {
             let status = fact.status_text();
-            let unchanged =
-                current.iter().find(|condition| condition.type_ == fact.type_ && condition.status == status);
+            let unchanged = current
+                .iter()
+                .find(|condition| condition.type_ == fact.type_ && condition.status == status);
             Condition {
                 type_: fact.type_.to_owned(),
                 status: status.to_owned(),
                 reason: fact.reason.clone(),
                 message: fact.message.clone(),
                 observed_generation: generation,
-                last_transition_time: unchanged
-                    .map_or_else(|| Time(whole_second(now)), |condition| condition.last_transition_time.clone()),
+                last_transition_time: unchanged.map_or_else(
+                    || Time(whole_second(now)),
+                    |condition| condition.last_transition_time.clone(),
+                ),
             }
         })
         .collect()
@@ -96,7 +104,12 @@ mod tests {
     use super::*;
 
     fn fact(status: Option<bool>) -> Fact {
-        Fact { type_: READY, status, reason: "Because".into(), message: "It is so.".into() }
+        Fact {
+            type_: READY,
+            status,
+            reason: "Because".into(),
+            message: "It is so.".into(),
+        }
     }
 
     #[test]

@@ -20,8 +20,8 @@ use crate::{condition, phase::Phase, quota::Cost, reason::Reason, tier::Strategy
     status = "DaapDatabaseStatus",
     derive = "PartialEq",
     doc = "A PostgreSQL database that a team asked for.",
-    validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("a database's name must be a DNS label of at most 40 characters that starts with a letter").field_path(".metadata.name"),
-    validation = Rule::new("!self.metadata.name.endsWith('-pooler')").message("a database's name must not end with '-pooler', which names connection poolers").field_path(".metadata.name"),
+    validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("a database's name must be a DNS label of at most 40 characters that starts with a letter"),
+    validation = Rule::new("!self.metadata.name.endsWith('-pooler')").message("a database's name must not end with '-pooler', which names connection poolers"),
     validation = Rule::new("self.spec.state == oldSelf.spec.state || self.spec.state == 'Destroyed' || (has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase == 'frozen') || (has(oldSelf.status) && has(oldSelf.status.operation) && has(oldSelf.status.operation.cancellable) && oldSelf.status.operation.cancellable)").message("a destroyed database becomes active again only from frozen, or while its archive can still be cancelled").field_path(".spec.state"),
     selectable = ".spec.tier",
     selectable = ".spec.ownerTeam",
@@ -65,7 +65,10 @@ pub struct DaapDatabaseSpec {
     pub destruction: Option<ForcedDestruction>,
     /// An id. A new one asks for one backup now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
     pub backup_request: Option<String>,
     /// What happens when the quota has no room.
     #[serde(default)]

@@ -46,7 +46,8 @@ pub const GROUP: &str = "daap.dev";
 pub const VERSION: &str = "v1alpha1";
 
 /// Every CRD of DAAP, in the order in which they are written and installed.
-pub fn all_crds() -> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>
+pub fn all_crds()
+-> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>
 {
     use kube::CustomResourceExt as _;
     vec![

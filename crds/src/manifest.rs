@@ -10,7 +10,10 @@ pub fn crd_files() -> Result<Vec<(String, String)>, serde_yaml::Error> {
         .map(|crd| {
             let yaml = serde_yaml::to_string(&crd)?;
             let note = "# Written by `make crds` from the types in crds/src.\n";
-            Ok((format!("{}.yaml", crd.spec.names.plural), format!("{note}{yaml}")))
+            Ok((
+                format!("{}.yaml", crd.spec.names.plural),
+                format!("{note}{yaml}"),
+            ))
         })
         .collect()
 }
@@ -38,7 +41,10 @@ mod tests {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/crds");
         for (file_name, yaml) in super::crd_files().unwrap() {
             let committed = fs::read_to_string(directory.join(&file_name)).unwrap_or_default();
-            assert!(committed == yaml, "manifests/crds/{file_name} is out of date: run `make crds`");
+            assert!(
+                committed == yaml,
+                "manifests/crds/{file_name} is out of date: run `make crds`"
+            );
         }
     }
 }

@@ -26,7 +26,9 @@ pub enum NameError {
     #[error("must have between 1 and {MAX_LENGTH} characters")]
     Length,
     /// Not a DNS label.
-    #[error("must start with a lower-case letter, end with a letter or digit, and contain only lower-case letters, digits and '-'")]
+    #[error(
+        "must start with a lower-case letter, end with a letter or digit, and contain only lower-case letters, digits and '-'"
+    )]
     Characters,
     /// Ends like a pooler's name.
     #[error("must not end with '{POOLER_SUFFIX}', which names the connection pooler of a database")]
@@ -171,18 +173,33 @@ mod tests {
     #[test]
     fn tells_which_rule_is_broken() {
         assert_eq!(DatabaseName::parse(""), Err(NameError::Length));
-        assert_eq!(DatabaseName::parse(&"a".repeat(MAX_LENGTH + 1)), Err(NameError::Length));
+        assert_eq!(
+            DatabaseName::parse(&"a".repeat(MAX_LENGTH + 1)),
+            Err(NameError::Length)
+        );
         for bad in ["1a", "-a", "a-", "A", "a_b", "a.b", "ä"] {
-            assert_eq!(DatabaseName::parse(bad), Err(NameError::Characters), "{bad}");
+            assert_eq!(
+                DatabaseName::parse(bad),
+                Err(NameError::Characters),
+                "{bad}"
+            );
         }
-        assert_eq!(DatabaseName::parse("orders-pooler"), Err(NameError::Reserved));
+        assert_eq!(
+            DatabaseName::parse("orders-pooler"),
+            Err(NameError::Reserved)
+        );
     }
 
     /// The longest child names still fit a DNS label of 63 characters.
     #[test]
     fn child_names_fit() {
         let name = DatabaseName::parse(&"a".repeat(MAX_LENGTH)).unwrap();
-        for child in [name.pooler(), name.connection_secret(), name.observer_secret(), name.scheduled_backup()] {
+        for child in [
+            name.pooler(),
+            name.connection_secret(),
+            name.observer_secret(),
+            name.scheduled_backup(),
+        ] {
             assert!(child.len() <= 50, "{child}");
         }
     }

@@ -19,7 +19,7 @@ use crate::condition;
     status = "DaapObjectStoreStatus",
     derive = "PartialEq",
     doc = "An S3 location that tiers send their backups to.",
-    validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("an object store's name must be a DNS label of at most 40 characters that starts with a letter").field_path(".metadata.name"),
+    validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("an object store's name must be a DNS label of at most 40 characters that starts with a letter"),
     printcolumn = r#"{"name":"URL","type":"string","jsonPath":".spec.url"}"#,
     printcolumn = r#"{"name":"Endpoint","type":"string","jsonPath":".spec.endpoint"}"#,
     printcolumn = r#"{"name":"Accepted","type":"string","jsonPath":".status.conditions[?(@.type=='Accepted')].status"}"#,
@@ -30,11 +30,17 @@ use crate::condition;
 #[x_kube(validation = Rule::new("self.url == oldSelf.url").message("the url is where existing backups are: make another object store instead").field_path(".url"))]
 pub struct DaapObjectStoreSpec {
     /// Bucket and optional prefix, such as 's3://backups/databases'.
-    #[schemars(length(max = 500), regex(pattern = "^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()-]+)*$"))]
+    #[schemars(
+        length(max = 500),
+        regex(pattern = "^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()-]+)*$")
+    )]
     pub url: String,
     /// The server, such as 'https://s3.example.com'. Absent: AWS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 500), regex(pattern = "^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$"))]
+    #[schemars(
+        length(max = 500),
+        regex(pattern = "^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$")
+    )]
     pub endpoint: Option<String>,
     /// The region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,7 +62,11 @@ pub struct Credentials {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<CredentialsSecret>,
     /// Whether the service account's IAM role is used.
-    #[serde(default, rename = "inheritFromIAMRole", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "inheritFromIAMRole",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub inherit_from_iam_role: Option<bool>,
 }
 

@@ -6,7 +6,20 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a database is. The words are the product's own and appear unchanged in REST.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Default,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// Being created, not yet healthy.
@@ -26,8 +39,14 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase.
-    pub const ALL: [Self; 6] =
-        [Self::Provisioning, Self::Ready, Self::Error, Self::Frozen, Self::Archived, Self::Deleted];
+    pub const ALL: [Self; 6] = [
+        Self::Provisioning,
+        Self::Ready,
+        Self::Error,
+        Self::Frozen,
+        Self::Archived,
+        Self::Deleted,
+    ];
 
     /// The word for it.
     pub const fn as_str(self) -> &'static str {
@@ -48,7 +67,9 @@ impl Phase {
         use Phase::{Archived, Deleted, Error, Frozen, Provisioning, Ready};
         self == next
             || match self {
-                Provisioning | Ready | Error => matches!(next, Ready | Error | Frozen | Archived | Deleted),
+                Provisioning | Ready | Error => {
+                    matches!(next, Ready | Error | Frozen | Archived | Deleted)
+                }
                 // Through `error` when it cannot be woken; archived or purged by force.
                 Frozen => matches!(next, Ready | Error | Archived | Deleted),
                 Archived => next == Deleted,
@@ -72,8 +93,11 @@ mod tests {
     fn moves() {
         let table = Phase::ALL
             .map(|from| {
-                let targets: Vec<_> =
-                    Phase::ALL.into_iter().filter(|to| from.may_become(*to)).map(Phase::as_str).collect();
+                let targets: Vec<_> = Phase::ALL
+                    .into_iter()
+                    .filter(|to| from.may_become(*to))
+                    .map(Phase::as_str)
+                    .collect();
                 format!("{from} -> {}", targets.join(" "))
             })
             .join("\n");

@@ -21,16 +21,22 @@ const TI: u64 = 1 << 40;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum QuantityError {
     /// Not whole cores or millicores.
-    #[error("'{0}' is not a CPU quantity: write whole cores such as '2', or millicores such as '500m'")]
+    #[error(
+        "'{0}' is not a CPU quantity: write whole cores such as '2', or millicores such as '500m'"
+    )]
     Cpu(String),
     /// Not whole Mi, Gi or Ti.
-    #[error("'{0}' is not a byte quantity: write a whole number with Mi, Gi or Ti, such as '512Mi' or '10Gi'")]
+    #[error(
+        "'{0}' is not a byte quantity: write a whole number with Mi, Gi or Ti, such as '512Mi' or '10Gi'"
+    )]
     Bytes(String),
 }
 
 /// Whole digits without a leading zero, or `None`.
 fn whole_number(digits: &str) -> Option<u64> {
-    let plain = !digits.is_empty() && digits.len() <= MAX_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let plain = !digits.is_empty()
+        && digits.len() <= MAX_DIGITS
+        && digits.bytes().all(|byte| byte.is_ascii_digit());
     if !plain || digits.starts_with('0') {
         return None;
     }
@@ -61,12 +67,16 @@ impl Cpu {
 
     /// The sum, or `None` on overflow.
     pub fn checked_add(self, other: Self) -> Option<Self> {
-        self.millicores.checked_add(other.millicores).map(Self::from_millicores)
+        self.millicores
+            .checked_add(other.millicores)
+            .map(Self::from_millicores)
     }
 
     /// `count` times this, or `None` on overflow.
     pub fn checked_mul(self, count: u64) -> Option<Self> {
-        self.millicores.checked_mul(count).map(Self::from_millicores)
+        self.millicores
+            .checked_mul(count)
+            .map(Self::from_millicores)
     }
 
     /// The difference, zero where `other` is larger.
@@ -82,7 +92,9 @@ impl FromStr for Cpu {
         if text == "0" {
             return Ok(Self::ZERO);
         }
-        let (digits, factor) = text.strip_suffix('m').map_or((text, 1000), |digits| (digits, 1));
+        let (digits, factor) = text
+            .strip_suffix('m')
+            .map_or((text, 1000), |digits| (digits, 1));
         whole_number(digits)
             .and_then(|number| number.checked_mul(factor))
             .map(Self::from_millicores)
@@ -130,7 +142,9 @@ impl Bytes {
 
     /// The sum, or `None` on overflow.
     pub fn checked_add(self, other: Self) -> Option<Self> {
-        self.bytes.checked_add(other.bytes).map(|bytes| Self { bytes })
+        self.bytes
+            .checked_add(other.bytes)
+            .map(|bytes| Self { bytes })
     }
 
     /// `count` times this, or `None` on overflow.
@@ -140,7 +154,9 @@ impl Bytes {
 
     /// The difference, zero where `other` is larger.
     pub fn saturating_sub(self, other: Self) -> Self {
-        Self { bytes: self.bytes.saturating_sub(other.bytes) }
+        Self {
+            bytes: self.bytes.saturating_sub(other.bytes),
+        }
     }
 }
 
@@ -209,8 +225,14 @@ macro_rules! as_text {
     };
 }
 
-as_text!(Cpu, "CPU: whole cores such as '2', or millicores such as '500m'.");
-as_text!(Bytes, "Bytes: a whole number with Mi, Gi or Ti, such as '512Mi' or '10Gi'.");
+as_text!(
+    Cpu,
+    "CPU: whole cores such as '2', or millicores such as '500m'."
+);
+as_text!(
+    Bytes,
+    "Bytes: a whole number with Mi, Gi or Ti, such as '512Mi' or '10Gi'."
+);
 
 #[cfg(test)]
 mod tests {
@@ -223,7 +245,18 @@ mod tests {
         assert_eq!("2".parse(), Ok(Cpu::from_millicores(2000)));
         assert_eq!("500m".parse(), Ok(Cpu::from_millicores(500)));
         assert_eq!("0".parse(), Ok(Cpu::ZERO));
-        for bad in ["", "m", "0m", "01", "1.5", "-1", "1 ", "1k", "1000000000", "²"] {
+        for bad in [
+            "",
+            "m",
+            "0m",
+            "01",
+            "1.5",
+            "-1",
+            "1 ",
+            "1k",
+            "1000000000",
+            "²",
+        ] {
             assert!(bad.parse::<Cpu>().is_err(), "{bad}");
         }
     }
@@ -232,7 +265,9 @@ mod tests {
     fn byte_examples() {
         assert_eq!("512Mi".parse::<Bytes>().unwrap().bytes(), 512 << 20);
         assert_eq!("1024Mi".parse::<Bytes>().unwrap().to_string(), "1Gi");
-        for bad in ["", "Mi", "0Mi", "1", "1G", "1Ki", "1.5Gi", "-1Gi", "01Gi", "1gi"] {
+        for bad in [
+            "", "Mi", "0Mi", "1", "1G", "1Ki", "1.5Gi", "-1Gi", "01Gi", "1gi",
+        ] {
             assert!(bad.parse::<Bytes>().is_err(), "{bad}");
         }
     }

@@ -22,7 +22,7 @@ use crate::{
     status = "DaapQuotaStatus",
     derive = "PartialEq",
     doc = "What all databases of the tier of the same name may cost together. Absent limits are unlimited.",
-    validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("a quota is named like its tier: a DNS label of at most 40 characters that starts with a letter").field_path(".metadata.name"),
+    validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("a quota is named like its tier: a DNS label of at most 40 characters that starts with a letter"),
     printcolumn = r#"{"name":"Databases","type":"integer","jsonPath":".spec.databases"}"#,
     printcolumn = r#"{"name":"Used","type":"integer","jsonPath":".status.allocated.databases"}"#,
     printcolumn = r#"{"name":"CPU","type":"string","jsonPath":".spec.cpu"}"#,

@@ -73,21 +73,43 @@ impl Reason {
     /// What a person can do about it.
     pub const fn hint(self) -> &'static str {
         match self {
-            Self::Unschedulable => "Add room to the cluster (nodes, or smaller tiers); the database continues by itself.",
-            Self::ImagePull => "Correct the image in the tier, or make the image available to the nodes; the database continues by itself.",
-            Self::Storage => "Check the storage class of the tier and its provisioner; the database continues by itself.",
-            Self::DiskFull => "Free space or grow the volumes; if write-ahead log piles up, repair archiving first.",
-            Self::InvalidDefinition => "Correct the tier, then move the database to the corrected revision.",
-            Self::OperatorMissing => "Install or repair the CloudNativePG operator; the database continues by itself.",
-            Self::PluginMissing => "Install or repair the Barman Cloud plugin; the database continues by itself.",
+            Self::Unschedulable => {
+                "Add room to the cluster (nodes, or smaller tiers); the database continues by itself."
+            }
+            Self::ImagePull => {
+                "Correct the image in the tier, or make the image available to the nodes; the database continues by itself."
+            }
+            Self::Storage => {
+                "Check the storage class of the tier and its provisioner; the database continues by itself."
+            }
+            Self::DiskFull => {
+                "Free space or grow the volumes; if write-ahead log piles up, repair archiving first."
+            }
+            Self::InvalidDefinition => {
+                "Correct the tier, then move the database to the corrected revision."
+            }
+            Self::OperatorMissing => {
+                "Install or repair the CloudNativePG operator; the database continues by itself."
+            }
+            Self::PluginMissing => {
+                "Install or repair the Barman Cloud plugin; the database continues by itself."
+            }
             Self::InstanceCrashing => "Read the log of the instance's pod.",
             Self::TierNotFound => "Create the tier, or ask for one that exists.",
             Self::TierNotAccepted => "Read the Accepted condition of the tier and correct it.",
             Self::RevisionNotFound => "Restore the DaapTierRevision from a backup of the cluster.",
-            Self::ObjectStoreUnavailable => "Create or correct the DaapObjectStore and the Secret it names.",
-            Self::ClusterVanished => "The data's Cluster was removed by someone else. Restore the database from its backups.",
-            Self::NameConflict => "Rename one of the two, or remove the object that is not this database's.",
-            Self::NeedsAttention => "Read the status of the CloudNativePG Cluster; it waits for a person.",
+            Self::ObjectStoreUnavailable => {
+                "Create or correct the DaapObjectStore and the Secret it names."
+            }
+            Self::ClusterVanished => {
+                "The data's Cluster was removed by someone else. Restore the database from its backups."
+            }
+            Self::NameConflict => {
+                "Rename one of the two, or remove the object that is not this database's."
+            }
+            Self::NeedsAttention => {
+                "Read the status of the CloudNativePG Cluster; it waits for a person."
+            }
             Self::ProvisioningDeadline => "Read the events of the database's namespace.",
             Self::Unsupported => "Undo the change.",
         }

@@ -38,8 +38,12 @@ impl FromStr for Retention {
         let parse = || {
             let unit = text.chars().last().filter(|unit| "dwm".contains(*unit))?;
             let digits = &text[..text.len() - 1];
-            let plain = (1..=4).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
-            let count = digits.parse().ok().filter(|_| plain && !digits.starts_with('0'))?;
+            let plain =
+                (1..=4).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+            let count = digits
+                .parse()
+                .ok()
+                .filter(|_| plain && !digits.starts_with('0'))?;
             Some(Self { count, unit })
         };
         parse().ok_or_else(|| RetentionError(text.to_owned()))

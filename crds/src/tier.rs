@@ -25,7 +25,7 @@ use crate::{
     status = "DaapTierStatus",
     derive = "PartialEq",
     doc = "A tier: the infrastructure behind a name. Changing it affects databases created afterwards; existing ones keep the revision they were created with until they are migrated.",
-    validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("a tier's name must be a DNS label of at most 40 characters that starts with a letter").field_path(".metadata.name"),
+    validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("a tier's name must be a DNS label of at most 40 characters that starts with a letter"),
     printcolumn = r#"{"name":"PostgreSQL","type":"integer","jsonPath":".spec.postgres.major"}"#,
     printcolumn = r#"{"name":"Instances","type":"integer","jsonPath":".spec.availability.instances"}"#,
     printcolumn = r#"{"name":"CPU","type":"string","jsonPath":".spec.compute.cpu"}"#,
@@ -67,14 +67,14 @@ pub struct DaapTierSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.image) != has(self.catalog)").message("exactly one of image and catalog is required"))]
-#[x_kube(validation = Rule::new("!has(self.image) || self.image.matches('^[^@]+:' + string(self.major) + '([._-][A-Za-z0-9._-]*)?(@sha256:[a-f0-9]{64})?$')").message("the tag of the image must begin with the major version, such as ':17.6'").field_path(".image"))]
+#[x_kube(validation = Rule::new(image_rule()).message("the tag of the image must begin with the major version, such as ':17.6'").field_path(".image"))]
 pub struct Postgres {
     /// The major version.
-    #[schemars(range(min = 14, max = 18))]
+    #[schemars(range(min = OLDEST_MAJOR, max = NEWEST_MAJOR))]
     pub major: i32,
     /// The container image of the instances, with a tag that begins with the major version. It must contain pgaudit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 300))]
+    #[schemars(length(min = 1, max = 300), regex(pattern = IMAGE_PATTERN))]
     pub image: Option<String>,
     /// A CloudNativePG image catalogue that has an image for the major version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,6 +88,26 @@ pub struct Postgres {
     #[schemars(schema_with = "extensions_schema")]
     pub extensions: Vec<String>,
 }
+
+/// The oldest PostgreSQL that CloudNativePG 1.30 runs.
+pub const OLDEST_MAJOR: i32 = 14;
+
+/// The newest PostgreSQL that CloudNativePG 1.30 runs.
+pub const NEWEST_MAJOR: i32 = 18;
+
+/// The image's tag begins with `self.major`. A pattern a major version, since the API server cannot bound the cost of
+/// a pattern that is computed.
+fn image_rule() -> String {
+    let of_major = |major: i32| {
+        format!("self.major == {major} && self.image.matches('^[^@]*:{major}[^/@]*(@.*)?$')")
+    };
+    let alternatives: Vec<_> = (OLDEST_MAJOR..=NEWEST_MAJOR).map(of_major).collect();
+    format!("!has(self.image) || {}", alternatives.join(" || "))
+}
+
+/// An image whose tag begins with a two-digit major version, with or without a digest. CloudNativePG reads the major
+/// version from the tag.
+const IMAGE_PATTERN: &str = "^[^@ ]+:[0-9]{2}([._-][A-Za-z0-9._-]*)?(@sha256:[a-f0-9]{64})?$";
 
 /// A reference to a CloudNativePG image catalogue.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -143,7 +163,10 @@ pub struct Availability {
 
 impl Default for Availability {
     fn default() -> Self {
-        Self { instances: one(), synchronous: None }
+        Self {
+            instances: one(),
+            synchronous: None,
+        }
     }
 }
 
@@ -272,7 +295,10 @@ fn five_minutes() -> String {
 
 /// PgBouncer is one small process.
 fn pooler_compute() -> Compute {
-    Compute { cpu: Cpu::from_millicores(100), memory: Bytes::from_mebibytes(64).unwrap_or_default() }
+    Compute {
+        cpu: Cpu::from_millicores(100),
+        memory: Bytes::from_mebibytes(64).unwrap_or_default(),
+    }
 }
 
 /// The settings that a tier may not set, because CloudNativePG fixes them or a guarantee of DAAP hangs on them.

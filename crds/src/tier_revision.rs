@@ -62,6 +62,10 @@ pub struct DaapTierRevisionStatus {
 /// When the spec cannot be written as JSON, which no valid spec does.
 pub fn revision_name(tier: &str, spec: &DaapTierSpec) -> Result<String, serde_json::Error> {
     let digest = Sha256::digest(serde_json::to_vec(spec)?);
-    let hash: String = digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = digest
+        .iter()
+        .take(5)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     Ok(format!("{tier}-{hash}"))
 }

@@ -51,7 +51,10 @@ impl Rules {
     /// # Errors
     /// [`SchemaError`] when the CRD's schema is no schema.
     pub fn of<K: CustomResourceExt>() -> Result<Self, SchemaError> {
-        let error = |cause: String| SchemaError { kind: K::crd().spec.names.kind, cause };
+        let error = |cause: String| SchemaError {
+            kind: K::crd().spec.names.kind,
+            cause,
+        };
         let schema = manifest::schema::<K>();
         let expressions = compile_schema(&schema);
         if let Some(cause) = expressions.compilation_errors().first() {
@@ -61,20 +64,33 @@ impl Rules {
             .should_validate_formats(true)
             .build(&strict(schema))
             .map_err(|cause| error(cause.to_string()))?;
-        Ok(Self { structure, expressions })
+        Ok(Self {
+            structure,
+            expressions,
+        })
     }
 
     /// Every rule that `object` breaks; with `old`, every rule that the change from `old` to `object` breaks.
     pub fn violations(&self, object: &Value, old: Option<&Value>) -> Vec<Violation> {
-        let structural: Vec<_> = self.structure.iter_errors(object).map(|error| structural_violation(&error)).collect();
+        let structural: Vec<_> = self
+            .structure
+            .iter_errors(object)
+            .map(|error| structural_violation(&error))
+            .collect();
         if !structural.is_empty() {
             return structural;
         }
         let verdict = Validator::new().validate_compiled(&self.expressions, object, old);
-        let broken = verdict.err().map(|errors| errors.into_vec()).unwrap_or_default();
+        let broken = verdict
+            .err()
+            .map(|errors| errors.into_vec())
+            .unwrap_or_default();
         broken
             .into_iter()
-            .map(|error| Violation { pointer: pointer(&error.field_path), message: error.message })
+            .map(|error| Violation {
+                pointer: pointer(&error.field_path),
+                message: error.message,
+            })
             .collect()
     }
 
@@ -82,7 +98,11 @@ impl Rules {
     ///
     /// # Errors
     /// When an object cannot be written as JSON.
-    pub fn violations_of<K: Serialize>(&self, object: &K, old: Option<&K>) -> Result<Vec<Violation>, serde_json::Error> {
+    pub fn violations_of<K: Serialize>(
+        &self,
+        object: &K,
+        old: Option<&K>,
+    ) -> Result<Vec<Violation>, serde_json::Error> {
         let object = serde_json::to_value(object)?;
         let old = old.map(serde_json::to_value).transpose()?;
         Ok(self.violations(&object, old.as_ref()))
@@ -90,15 +110,28 @@ impl Rules {
 }
 
 fn structural_violation(error: &jsonschema::ValidationError<'_>) -> Violation {
-    Violation { pointer: error.instance_path().to_string(), message: error.to_string() }
+    Violation {
+        pointer: error.instance_path().to_string(),
+        message: error.to_string(),
+    }
 }
 
 /// `spec.storage.size` or `.spec.items[0]` as a JSON pointer.
+///
+/// A rule at the root without a path is about the name: Kubernetes allows no path into `metadata`.
 fn pointer(field_path: &str) -> String {
+    if field_path.is_empty() {
+        return "/metadata/name".to_owned();
+    }
     field_path
         .split(['.', '[', ']'])
         .filter(|part| !part.is_empty())
-        .map(|part| format!("/{}", part.trim_matches('"').replace('~', "~0").replace('/', "~1")))
+        .map(|part| {
+            format!(
+                "/{}",
+                part.trim_matches('"').replace('~', "~0").replace('/', "~1")
+            )
+        })
         .collect()
 }
 
@@ -109,7 +142,10 @@ fn strict(mut schema: Value) -> Value {
         for name in ["apiVersion", "kind"] {
             properties.insert(name.to_owned(), json!({"type": "string"}));
         }
-        properties.insert("metadata".to_owned(), json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}));
+        properties.insert(
+            "metadata".to_owned(),
+            json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
+        );
     }
     strict_in_place(&mut schema);
     schema
@@ -156,14 +192,34 @@ mod tests {
     #[test]
     fn names_the_field() {
         let rules = Rules::of::<DaapDatabase>().unwrap();
-        let object = |name: &str, spec: Value| {
-            json!({"apiVersion": "daap.dev/v1alpha1", "kind": "DaapDatabase", "metadata": {"name": name}, "spec": spec})
-        };
+        let object = |name: &str, spec: Value| json!({"apiVersion": "daap.dev/v1alpha1", "kind": "DaapDatabase", "metadata": {"name": name}, "spec": spec});
         let pointers = |object: &Value| -> Vec<_> {
-            rules.violations(object, None).into_iter().map(|violation| violation.pointer).collect()
+            rules
+                .violations(object, None)
+                .into_iter()
+                .map(|violation| violation.pointer)
+                .collect()
         };
-        assert!(pointers(&object("orders", json!({"tier": "dev", "ownerTeam": "shop"}))).is_empty());
-        assert_eq!(pointers(&object("orders", json!({"tier": "Dev", "ownerTeam": "shop"}))), ["/spec/tier"]);
-        assert_eq!(pointers(&object("Orders", json!({"tier": "dev", "ownerTeam": "shop"}))), ["/metadata/name"]);
+        assert!(
+            pointers(&object(
+                "orders",
+                json!({"tier": "dev", "ownerTeam": "shop"})
+            ))
+            .is_empty()
+        );
+        assert_eq!(
+            pointers(&object(
+                "orders",
+                json!({"tier": "Dev", "ownerTeam": "shop"})
+            )),
+            ["/spec/tier"]
+        );
+        assert_eq!(
+            pointers(&object(
+                "Orders",
+                json!({"tier": "dev", "ownerTeam": "shop"})
+            )),
+            ["/metadata/name"]
+        );
     }
 }
