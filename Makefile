@@ -1,0 +1,106 @@
+# `make help` lists what can be done. Everything is written in Rust; this file only names it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The cluster that everything works on. Two names are two clusters, side by side.
+export CLUSTER_NAME ?= daap
+# Where `make images` pushes to, and what it calls the images.
+IMAGE_REGISTRY ?=
+IMAGE_TAG ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/daap
+CARGO := cargo
+CLUSTER := $(CARGO) run --quiet --package daap-tests --bin cluster --
+INSTALLATION := $(CARGO) run --quiet --package daap-tests --bin installation --
+
+CARGO_DENY_VERSION := 0.20.2
+CARGO_DENY_ROOT := $(CACHE)/cargo-tools-deny-$(CARGO_DENY_VERSION)
+CARGO_DENY := $(CARGO_DENY_ROOT)/bin/cargo-deny
+
+# Runs the second argument and prints how long it took, under the name of the first.
+define stage
+@began=$$SECONDS; printf '==> %s\n' '$(1)'; status=0; ( $(2) ) || status=$$?; \
+	printf '<== %-24s %5d s%s\n' '$(1)' $$((SECONDS - began)) "$$([ $$status = 0 ] || echo '  FAILED')"; exit $$status
+endef
+
+.PHONY: help
+help: ## Lists what can be done.
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column --table --separator '|'
+
+## A running service
+
+.PHONY: up down cluster-up cnpg-install cluster-down
+up: ## Brings up a cluster with DAAP in it, and a first database.
+	$(INSTALLATION) up
+
+down: ## Takes the cluster down, and all that `make up` left.
+	$(INSTALLATION) down
+
+cluster-up: ## Brings up the cluster only.
+	$(CLUSTER) up
+
+cnpg-install: ## Installs CloudNativePG and the Barman Cloud plugin in the cluster.
+	$(CLUSTER) cnpg-install
+
+cluster-down: ## Takes the cluster down.
+	$(CLUSTER) down
+
+.PHONY: images
+images: ## Builds the images with Docker, and pushes them to IMAGE_REGISTRY.
+ifeq ($(IMAGE_REGISTRY),)
+	@echo 'Set IMAGE_REGISTRY, such as IMAGE_REGISTRY=registry.example.com/daap' >&2; exit 2
+else
+	for package in daap-controller daap-facade; do \
+		docker build --target "$$package" --tag "$(IMAGE_REGISTRY)/$$package:$(IMAGE_TAG)" . && \
+		docker push "$(IMAGE_REGISTRY)/$$package:$(IMAGE_TAG)"; \
+	done
+endif
+
+## Generated files
+
+.PHONY: crds openapi
+crds: ## Writes manifests/crds from the types in crds/src.
+	$(CARGO) run --quiet --package daap-crds --bin crdgen -- manifests/crds
+
+openapi: ## Writes manifests/openapi.json from the types in facade/src.
+	$(CARGO) run --quiet --package daap-facade -- openapi > manifests/openapi.json.new
+	mv manifests/openapi.json.new manifests/openapi.json
+
+## Tests
+
+.PHONY: check check-format check-lints check-dependencies check-units
+check: check-format check-lints check-dependencies check-units ## Runs the fast checks: format, lints, dependencies, unit tests.
+
+check-format:
+	$(call stage,format,$(CARGO) fmt --all --check)
+
+check-lints:
+	$(call stage,lints,$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings)
+
+# Generated files are compared with what would be generated, in unit tests of their packages.
+check-units:
+	$(call stage,unit tests,$(CARGO) test --locked --quiet --workspace --lib --bins)
+
+# Advisories are a target of their own: their database comes from a Git host that is not always within reach, and it
+# changes without a change here.
+check-dependencies: $(CARGO_DENY)
+	$(call stage,dependencies,$(CARGO_DENY) --locked --workspace check --hide-inclusion-graph bans licenses sources)
+
+.PHONY: advisories
+advisories: $(CARGO_DENY) ## Looks for known weaknesses of dependencies. Downloads a database.
+	$(CARGO_DENY) --locked --workspace check advisories
+
+# The tool's own build is no part of the project's.
+$(CARGO_DENY):
+	$(call stage,build cargo-deny,env --unset=CARGO_TARGET_DIR $(CARGO) install --quiet --locked --root $(CARGO_DENY_ROOT) --version $(CARGO_DENY_VERSION) cargo-deny)
+
+.PHONY: test test-programs test-integration
+test: check test-programs test-integration ## Runs every test. Needs nothing that was started before.
+
+test-programs:
+	$(call stage,programs and images,$(CLUSTER) build)
+
+test-integration:
+	$(call stage,integration tests,$(CARGO) test --locked --package daap-tests --test it)
