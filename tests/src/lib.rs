@@ -2,3 +2,5 @@
 
 #[path = "../cluster/mod.rs"]
 pub mod cluster;
+pub mod recording_client;
+pub mod scripted_cnpg;
