@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    api::core::v1::ResourceRequirements,
-    apimachinery::pkg::apis::meta::v1::Condition,
+    api::core::v1::ResourceRequirements, apimachinery::pkg::apis::meta::v1::Condition,
 };
 use kube::CustomResource;
 use serde::{Deserialize, Serialize};

@@ -32,7 +32,9 @@ impl fmt::Display for Mismatch {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.problem {
             Problem::UnknownField => write!(formatter, "{}: not in the schema", self.path),
-            Problem::Type { expected } => write!(formatter, "{}: the schema wants {expected}", self.path),
+            Problem::Type { expected } => {
+                write!(formatter, "{}: the schema wants {expected}", self.path)
+            }
             Problem::Value => write!(formatter, "{}: not an allowed value", self.path),
         }
     }
@@ -53,21 +55,36 @@ pub fn mismatches(schema: &Value, object: &Value) -> Vec<Mismatch> {
 
 fn check_field(parent: &Value, field: &str, value: &Value, path: &str, found: &mut Vec<Mismatch>) {
     let path = format!("{path}.{field}");
-    match parent["properties"].get(field).or_else(|| parent.get("additionalProperties")) {
+    match parent["properties"]
+        .get(field)
+        .or_else(|| parent.get("additionalProperties"))
+    {
         Some(schema) => check(schema, value, &path, found),
         None if parent["x-kubernetes-preserve-unknown-fields"] == true => {}
-        None => found.push(Mismatch { path, problem: Problem::UnknownField }),
+        None => found.push(Mismatch {
+            path,
+            problem: Problem::UnknownField,
+        }),
     }
 }
 
 fn check(schema: &Value, value: &Value, path: &str, found: &mut Vec<Mismatch>) {
     if !type_fits(schema, value) {
         let expected = schema["type"].as_str().unwrap_or("another type").to_owned();
-        found.push(Mismatch { path: path.to_owned(), problem: Problem::Type { expected } });
+        found.push(Mismatch {
+            path: path.to_owned(),
+            problem: Problem::Type { expected },
+        });
         return;
     }
-    if schema["enum"].as_array().is_some_and(|allowed| !allowed.contains(value)) {
-        found.push(Mismatch { path: path.to_owned(), problem: Problem::Value });
+    if schema["enum"]
+        .as_array()
+        .is_some_and(|allowed| !allowed.contains(value))
+    {
+        found.push(Mismatch {
+            path: path.to_owned(),
+            problem: Problem::Value,
+        });
     }
     match value {
         Value::Object(fields) => {
@@ -121,12 +138,18 @@ mod tests {
         let broken = json!({"spec": {
             "sizes": 1, "mode": "statement", "labels": {"a": 1}, "items": [{"name": "n", "nmae": "n"}],
         }});
-        let found: Vec<_> = mismatches(&schema, &broken).iter().map(ToString::to_string).collect();
-        assert_eq!(found, [
-            ".spec.items[0].nmae: not in the schema",
-            ".spec.labels.a: the schema wants string",
-            ".spec.mode: not an allowed value",
-            ".spec.sizes: not in the schema",
-        ]);
+        let found: Vec<_> = mismatches(&schema, &broken)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ".spec.items[0].nmae: not in the schema",
+                ".spec.labels.a: the schema wants string",
+                ".spec.mode: not an allowed value",
+                ".spec.sizes: not in the schema",
+            ]
+        );
     }
 }

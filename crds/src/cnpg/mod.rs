@@ -14,16 +14,18 @@ mod scheduled_backup;
 
 pub use backup::{Backup, BackupSpec, BackupStatus};
 pub use cluster::{
-    Affinity, Bootstrap, Certificates, CertificatesStatus, Cluster, ClusterSpec, ClusterStatus, ImageCatalogRef,
-    InheritedMetadata, InitDb, LocalObjectReference, Managed, Plugin, PluginParameters, PostgresConfiguration, Role,
-    Storage, Synchronous,
+    Affinity, Bootstrap, Certificates, CertificatesStatus, Cluster, ClusterSpec, ClusterStatus,
+    ImageCatalogRef, InheritedMetadata, InitDb, LocalObjectReference, Managed, Plugin,
+    PluginParameters, PostgresConfiguration, Role, Storage, Synchronous,
 };
 pub use object_store::{
     BarmanObjectStore, DataBackup, ObjectStore, ObjectStoreSpec, ObjectStoreStatus, RecoveryWindow,
     S3Credentials, SecretKeySelector, SidecarConfiguration, WalBackup,
 };
 pub use pooler::{PgBouncer, Pooler, PoolerSpec, PoolerStatus};
-pub use scheduled_backup::{PluginConfiguration, ScheduledBackup, ScheduledBackupSpec, ScheduledBackupStatus};
+pub use scheduled_backup::{
+    PluginConfiguration, ScheduledBackup, ScheduledBackupSpec, ScheduledBackupStatus,
+};
 
 /// The name under which CloudNativePG knows the Barman Cloud plugin.
 pub const BARMAN_PLUGIN: &str = "barman-cloud.cloudnative-pg.io";

@@ -1,0 +1,413 @@
+//! What wakes whom: watches in, runs out. Reads the cluster through watches; the runs do the rest.
+//!
+//! Two controllers share the watches. Each of their objects is worked on by one run at a time, however many events
+//! there are. What a watch says is used to find out *which* object to look at, never what to do with it.
+
+use std::{convert::Infallible, fmt::Debug, future::Future, sync::Arc, time::Duration};
+
+use daap_crds::{
+    DaapDatabase, DaapObjectStore, DaapTier, DaapTierRevision,
+    cnpg::{Cluster, ObjectStore, Pooler, ScheduledBackup},
+    label,
+};
+use futures::{
+    FutureExt as _, StreamExt as _, TryFutureExt as _,
+    channel::mpsc::{self, UnboundedReceiver, UnboundedSender},
+};
+use k8s_openapi::api::{core::v1::Pod, networking::v1::NetworkPolicy};
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    api::ListParams,
+    core::{DeserializeGuard, PartialObjectMeta, error_boundary::InvalidObject},
+    runtime::{
+        controller::{Action, Config, applier},
+        reflector::{self, ObjectRef, Store, store::Writer},
+        watcher::Event,
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::{task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    backoff::Backoff,
+    context::Context,
+    database,
+    k8s::{
+        error::chain,
+        watch::{Freshness, Watch},
+    },
+    tier,
+};
+
+/// Events of one object within this time make one run.
+const DATABASE_DEBOUNCE: Duration = Duration::from_millis(50);
+/// A tier is looked at for each of its databases, so its events are gathered for longer.
+const TIER_DEBOUNCE: Duration = Duration::from_millis(300);
+/// The pause after a conflict: someone else wrote, and what was read is read again.
+const AFTER_CONFLICT: Duration = Duration::from_millis(500);
+
+type Database = DeserializeGuard<DaapDatabase>;
+type Tier = DeserializeGuard<DaapTier>;
+
+/// The names of objects that are to be looked at.
+struct Queue<K: Resource<DynamicType = ()>>(UnboundedSender<ObjectRef<K>>);
+
+impl<K: Resource<DynamicType = ()>> Clone for Queue<K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<K: Resource<DynamicType = ()>> Queue<K> {
+    fn wake(&self, object: ObjectRef<K>) {
+        // Nobody listens any more only when the process ends.
+        let _ = self.0.unbounded_send(object);
+    }
+}
+
+/// Runs both controllers until `shutdown`, then finishes the runs under way.
+pub async fn run(
+    context: Arc<Context>,
+    client: Client,
+    freshness: Freshness,
+    shutdown: CancellationToken,
+) {
+    let (databases, database_queue) = mpsc::unbounded();
+    let (tiers, tier_queue) = mpsc::unbounded();
+    let mut watches = Watches {
+        client,
+        freshness,
+        deadline: context.settings.api_deadline,
+        databases: Queue(databases),
+        tiers: Queue(tiers),
+        tasks: JoinSet::new(),
+    };
+    let (database_store, database_writer) = reflector::store();
+    let (tier_store, tier_writer) = reflector::store();
+    watches.databases(database_writer, Arc::clone(&context));
+    watches.tiers(tier_writer, database_store.clone());
+    watches.revisions();
+    watches.object_stores(tier_store.clone());
+    watches.children::<Cluster>("Cluster");
+    watches.children::<Pooler>("Pooler");
+    watches.children::<ScheduledBackup>("ScheduledBackup");
+    watches.children::<ObjectStore>("ObjectStore");
+    watches.children::<NetworkPolicy>("NetworkPolicy");
+    watches.children::<Pod>("Pod");
+
+    let databases = drive(
+        database_store,
+        database_queue,
+        DATABASE_DEBOUNCE,
+        &context,
+        &shutdown,
+        run_database,
+    );
+    let tiers = drive(
+        tier_store,
+        tier_queue,
+        TIER_DEBOUNCE,
+        &context,
+        &shutdown,
+        run_tier,
+    );
+    tokio::join!(databases, tiers);
+}
+
+/// Runs one controller until `shutdown`.
+async fn drive<K, Run>(
+    store: Store<K>,
+    queue: UnboundedReceiver<ObjectRef<K>>,
+    debounce: Duration,
+    context: &Arc<Context>,
+    shutdown: &CancellationToken,
+    run: fn(Arc<K>, Arc<Context>) -> Run,
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+    Run: Future<Output = Action> + Send + 'static,
+{
+    let config = Config::default()
+        .concurrency(context.settings.concurrency)
+        .debounce(debounce);
+    let queue = queue
+        .map(Ok::<_, Infallible>)
+        .take_until(shutdown.clone().cancelled_owned());
+    applier(
+        move |object, context| run(object, context).map(Ok::<_, Infallible>).boxed(),
+        |_, never: &Infallible, _| match *never {},
+        Arc::clone(context),
+        store,
+        Box::pin(queue),
+        config,
+    )
+    // The only error left is that an object went while it was waiting for its run.
+    .for_each(|_| std::future::ready(()))
+    .await;
+}
+
+async fn run_database(object: Arc<Database>, context: Arc<Context>) -> Action {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let run = database::reconcile(&context, &namespace, &name)
+        .map_err(|error| Failure::new(error.category(), &error));
+    Supervised {
+        controller: "database",
+        context: &context,
+        backoff: &context.database_backoff,
+        object: &*object,
+    }
+    .supervise(object.0.as_ref().err(), run)
+    .await
+}
+
+async fn run_tier(object: Arc<Tier>, context: Arc<Context>) -> Action {
+    let name = object.name_any();
+    let run =
+        tier::reconcile(&context, &name).map_err(|error| Failure::new(error.category(), &error));
+    Supervised {
+        controller: "tier",
+        context: &context,
+        backoff: &context.tier_backoff,
+        object: &*object,
+    }
+    .supervise(object.0.as_ref().err(), run)
+    .await
+}
+
+/// Why a run had no success.
+struct Failure {
+    category: &'static str,
+    text: String,
+}
+
+impl Failure {
+    fn new(category: &'static str, error: &dyn std::error::Error) -> Self {
+        Self {
+            category,
+            text: chain(error),
+        }
+    }
+}
+
+/// A run of a controller, measured; its failure is logged here and nowhere else.
+struct Supervised<'a, K> {
+    controller: &'static str,
+    context: &'a Context,
+    backoff: &'a Backoff,
+    object: &'a K,
+}
+
+impl<K: Resource<DynamicType = ()>> Supervised<'_, K> {
+    async fn supervise(
+        self,
+        unreadable: Option<&InvalidObject>,
+        run: impl Future<Output = Result<Action, Failure>>,
+    ) -> Action {
+        if let Some(invalid) = unreadable {
+            return self.failed(Failure::new("Unreadable", invalid));
+        }
+        let begin = Instant::now();
+        let outcome = run.await;
+        self.context
+            .metrics
+            .observe_run(self.controller, begin.elapsed());
+        match outcome {
+            Ok(action) => {
+                self.backoff.reset(self.uid());
+                action
+            }
+            Err(failure) => self.failed(failure),
+        }
+    }
+
+    fn failed(self, failure: Failure) -> Action {
+        let Failure { category, text } = failure;
+        self.context.metrics.count_error(self.controller, category);
+        let (namespace, name) = (self.object.namespace(), self.object.name_any());
+        match category {
+            "Conflict" => {
+                tracing::debug!(
+                    controller = self.controller,
+                    namespace,
+                    name,
+                    error = text,
+                    "someone else wrote, reading again"
+                );
+                Action::requeue(AFTER_CONFLICT)
+            }
+            "NotLeader" => Action::await_change(),
+            _ => {
+                let wait = self.backoff.failed(self.uid());
+                tracing::warn!(
+                    controller = self.controller,
+                    namespace,
+                    name,
+                    category,
+                    error = text,
+                    wait_seconds = wait.as_secs(),
+                    "a run failed"
+                );
+                Action::requeue(wait)
+            }
+        }
+    }
+
+    fn uid(&self) -> &str {
+        self.object.meta().uid.as_deref().unwrap_or_default()
+    }
+}
+
+/// The watches, each in a task of its own.
+struct Watches {
+    client: Client,
+    freshness: Freshness,
+    deadline: Duration,
+    databases: Queue<Database>,
+    tiers: Queue<Tier>,
+    tasks: JoinSet<()>,
+}
+
+impl Watches {
+    fn spawn<K>(
+        &mut self,
+        kind: &'static str,
+        selection: ListParams,
+        tell: impl FnMut(Event<K>) + Send + 'static,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    {
+        let api = Api::all(self.client.clone());
+        let watch = Watch {
+            kind,
+            api,
+            selection,
+            deadline: self.deadline,
+            freshness: self.freshness.clone(),
+        };
+        self.tasks.spawn(watch.run(tell));
+    }
+
+    /// A database wakes itself, and its tier, which counts its databases.
+    fn databases(&mut self, mut writer: Writer<Database>, context: Arc<Context>) {
+        let (databases, tiers) = (self.databases.clone(), self.tiers.clone());
+        let mut touched = Touched::default();
+        self.spawn(
+            "DaapDatabase",
+            ListParams::default(),
+            move |event: Event<Database>| {
+                writer.apply_watcher_event(&event);
+                if let Event::Delete(gone) = &event {
+                    let uid = gone.uid().unwrap_or_default();
+                    context.database_backoff.reset(&uid);
+                    context.metrics.forget(&uid);
+                }
+                for database in touched.by(event) {
+                    if let Ok(database) = &database.0 {
+                        tiers.wake(ObjectRef::new(&database.spec.tier));
+                    }
+                    databases.wake(ObjectRef::from_obj(&database));
+                }
+            },
+        );
+    }
+
+    /// A tier wakes itself, and the databases that wait for it.
+    fn tiers(&mut self, mut writer: Writer<Tier>, waiting: Store<Database>) {
+        let (databases, tiers) = (self.databases.clone(), self.tiers.clone());
+        let mut touched = Touched::default();
+        self.spawn(
+            "DaapTier",
+            ListParams::default(),
+            move |event: Event<Tier>| {
+                writer.apply_watcher_event(&event);
+                for tier in touched.by(event) {
+                    let name = tier.name_any();
+                    for database in waiting.state_filter(|database| waits_for(database, &name)) {
+                        databases.wake(ObjectRef::from_obj(&*database));
+                    }
+                    tiers.wake(ObjectRef::from_obj(&tier));
+                }
+            },
+        );
+    }
+
+    /// A revision wakes its tier.
+    fn revisions(&mut self) {
+        let tiers = self.tiers.clone();
+        let mut touched = Touched::default();
+        let tell = move |event: Event<PartialObjectMeta<DaapTierRevision>>| {
+            for revision in touched.by(event) {
+                if let Some(tier) = revision.labels().get(label::TIER) {
+                    tiers.wake(ObjectRef::new(tier));
+                }
+            }
+        };
+        self.spawn("DaapTierRevision", ListParams::default(), tell);
+    }
+
+    /// An object store wakes all tiers; there are few of both.
+    fn object_stores(&mut self, all: Store<Tier>) {
+        let tiers = self.tiers.clone();
+        let mut touched = Touched::default();
+        let tell = move |event: Event<PartialObjectMeta<DaapObjectStore>>| {
+            for _ in touched.by(event) {
+                for tier in all.state() {
+                    tiers.wake(ObjectRef::from_obj(&*tier));
+                }
+            }
+        };
+        self.spawn("DaapObjectStore", ListParams::default(), tell);
+    }
+
+    /// A child wakes its database.
+    fn children<K>(&mut self, kind: &'static str)
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+    {
+        let databases = self.databases.clone();
+        let mut touched = Touched::default();
+        let tell = move |event: Event<PartialObjectMeta<K>>| {
+            for child in touched.by(event) {
+                if let (Some(name), Some(namespace)) =
+                    (child.labels().get(label::DATABASE), child.namespace())
+                {
+                    databases.wake(ObjectRef::new(name).within(&namespace));
+                }
+            }
+        };
+        self.spawn(
+            kind,
+            ListParams::default().labels(label::DATABASE_UID),
+            tell,
+        );
+    }
+}
+
+fn waits_for(database: &Database, tier: &str) -> bool {
+    database
+        .0
+        .as_ref()
+        .is_ok_and(|database| database.spec.tier_revision.is_none() && database.spec.tier == tier)
+}
+
+/// The objects an event is about. Those of a list are handed out when it is complete, since only then a store has
+/// all of them.
+struct Touched<K>(Vec<K>);
+
+impl<K> Default for Touched<K> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<K> Touched<K> {
+    fn by(&mut self, event: Event<K>) -> Vec<K> {
+        match event {
+            Event::Init => self.0.clear(),
+            Event::InitApply(object) => self.0.push(object),
+            Event::InitDone => return std::mem::take(&mut self.0),
+            Event::Apply(object) | Event::Delete(object) => return vec![object],
+        }
+        Vec::new()
+    }
+}

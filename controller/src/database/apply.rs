@@ -1,0 +1,218 @@
+//! Makes the children what they should be. Writes; the only writer of children.
+//!
+//! In: [`Objects`] and what was observed of them. Out: [`Applied`]. Nothing is deleted here.
+
+use daap_crds::{cnpg::Cluster, label};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Resource, ResourceExt as _};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
+use thiserror::Error;
+
+use super::{build::Objects, observe::Children};
+use crate::k8s::{
+    apply::{Outcome, Writer},
+    client::Lookup,
+    error::CallError,
+};
+
+/// Why the children are not what they should be.
+#[derive(Debug, Error)]
+#[error("cannot write the {kind}")]
+pub struct ApplyError {
+    /// The kind of the child.
+    kind: String,
+    /// Why.
+    source: CallError,
+}
+
+impl ApplyError {
+    /// What the API server said.
+    pub fn call(&self) -> &CallError {
+        &self.source
+    }
+}
+
+/// What became of the children.
+#[derive(Default)]
+pub struct Applied {
+    /// The Cluster's uid, if there was something to apply.
+    pub cluster_uid: Option<String>,
+    /// Whether the Cluster or the pooler was written, so that what their status says is not about what was written.
+    pub outdated: bool,
+    /// Whether anything was written.
+    pub wrote: bool,
+    /// What the API server, or CloudNativePG through it, does not accept, in words.
+    pub refusal: Option<Refusal>,
+}
+
+/// What the API server, or CloudNativePG through it, does not accept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The object is wrong.
+    Invalid(String),
+    /// The webhook that would say so does not answer.
+    Unanswered(String),
+}
+
+/// Makes the children what they should be, each only on a difference, in an order in which nothing is ever
+/// reachable that should not be, and nothing waits for what comes after it.
+///
+/// # Errors
+/// When a write fails. What was written before stays, and is found by the next run.
+pub async fn apply(
+    writer: &Writer,
+    namespace: &Namespace,
+    observed: &Children,
+    objects: Objects,
+) -> Result<Applied, ApplyError> {
+    let Objects {
+        default_deny,
+        instance_policy,
+        pooler_policy,
+        application_secret,
+        observer_secret,
+        connection_secret,
+        store_secret,
+        object_store,
+        cluster,
+        pooler,
+        scheduled_backup,
+    } = objects;
+    let mut progress = Progress {
+        writer,
+        applied: Applied::default(),
+    };
+
+    progress.mark(namespace).await?;
+    progress
+        .child(Some(default_deny), &observed.default_deny)
+        .await?;
+    progress
+        .child(Some(instance_policy), &observed.instance_policy)
+        .await?;
+    progress
+        .child(pooler_policy, &observed.pooler_policy)
+        .await?;
+    progress
+        .child(Some(application_secret), &observed.application_secret)
+        .await?;
+    progress
+        .child(Some(observer_secret), &observed.observer_secret)
+        .await?;
+    progress.child(store_secret, &observed.store_secret).await?;
+    progress.child(object_store, &observed.object_store).await?;
+    if !progress.cluster(&cluster, observed.cluster.found()).await? {
+        return Ok(progress.applied);
+    }
+    progress
+        .child(connection_secret, &observed.connection_secret)
+        .await?;
+    let wrote_pooler = progress.child(pooler, &observed.pooler).await?;
+    progress.applied.outdated |= wrote_pooler;
+    progress
+        .child(scheduled_backup, &observed.scheduled_backup)
+        .await?;
+    Ok(progress.applied)
+}
+
+struct Progress<'a> {
+    writer: &'a Writer,
+    applied: Applied,
+}
+
+impl Progress<'_> {
+    /// Marks the namespace as holding data, before it does: guards against its deletion go by that label.
+    async fn mark(&mut self, namespace: &Namespace) -> Result<(), ApplyError> {
+        if namespace.labels().contains_key(label::HOLDS_DATA) {
+            return Ok(());
+        }
+        let changes = json!({"metadata": {"labels": {label::HOLDS_DATA: "true"}}});
+        self.writer
+            .amend(namespace, changes)
+            .await
+            .map_err(failed::<Namespace>)?;
+        self.applied.wrote = true;
+        Ok(())
+    }
+
+    /// Makes one child what it should be, and tells whether it was written.
+    async fn child<K>(
+        &mut self,
+        desired: Option<K>,
+        observed: &Lookup<K>,
+    ) -> Result<bool, ApplyError>
+    where
+        K: Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned + std::fmt::Debug,
+    {
+        let Some(desired) = desired else {
+            return Ok(false);
+        };
+        let outcome = self
+            .writer
+            .apply(&desired, observed.found())
+            .await
+            .map_err(failed::<K>)?;
+        self.applied.wrote |= outcome.is_written();
+        if outcome.is_written() {
+            tracing::info!(
+                kind = %K::kind(&()),
+                namespace = desired.namespace(),
+                name = desired.name_any(),
+                created = matches!(outcome, Outcome::Created(_)),
+                "wrote a child"
+            );
+        }
+        Ok(outcome.is_written())
+    }
+
+    /// Makes the Cluster what it should be, and tells whether it was accepted.
+    async fn cluster(
+        &mut self,
+        desired: &Cluster,
+        observed: Option<&Cluster>,
+    ) -> Result<bool, ApplyError> {
+        match self.writer.apply(desired, observed).await {
+            Ok(outcome) => {
+                self.applied
+                    .cluster_uid
+                    .clone_from(&outcome.object().metadata.uid);
+                self.applied.outdated |= outcome.is_written();
+                self.applied.wrote |= outcome.is_written();
+                if outcome.is_written() {
+                    let created = matches!(outcome, Outcome::Created(_));
+                    let Cluster { metadata, .. } = outcome.object();
+                    tracing::info!(
+                        kind = "Cluster",
+                        namespace = metadata.namespace,
+                        name = metadata.name,
+                        created,
+                        "wrote a child"
+                    );
+                }
+                Ok(true)
+            }
+            Err(error) => {
+                let said = error
+                    .status()
+                    .map(|status| status.message.clone())
+                    .unwrap_or_default();
+                self.applied.refusal = Some(if error.is_refusal() {
+                    Refusal::Invalid(said)
+                } else if error.is_webhook_failure() {
+                    Refusal::Unanswered(said)
+                } else {
+                    return Err(failed::<Cluster>(error));
+                });
+                Ok(false)
+            }
+        }
+    }
+}
+
+fn failed<K: Resource<DynamicType = ()>>(source: CallError) -> ApplyError {
+    ApplyError {
+        kind: K::kind(&()).into_owned(),
+        source,
+    }
+}

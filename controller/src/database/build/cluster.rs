@@ -1,0 +1,179 @@
+//! The CloudNativePG Cluster. Pure.
+
+use std::collections::BTreeMap;
+
+use daap_crds::{
+    cnpg::{
+        Affinity, BARMAN_PLUGIN, Bootstrap, Certificates, Cluster, ClusterSpec, ImageCatalogRef,
+        InheritedMetadata, InitDb, LocalObjectReference, Managed, Plugin, PluginParameters,
+        PostgresConfiguration, Role, Storage, Synchronous,
+    },
+    label,
+    quantity::Bytes,
+    tier::{self, Durability},
+};
+
+use super::{
+    super::plan::{APPLICATION, Desired, OBSERVER},
+    guaranteed, inherited_labels, metadata, pooler_names,
+};
+
+/// Before every other line of pg_hba.conf that is not CloudNativePG's own: without it, its last line would accept
+/// a password in the clear.
+pub const REJECT_PLAINTEXT: &str = "hostnossl all all all reject";
+
+/// The Cluster that holds the data.
+pub(super) fn build_cluster(desired: &Desired) -> Cluster {
+    let identity = &desired.identity;
+    let template = &desired.template;
+    let mut metadata = metadata(identity, identity.name.cluster());
+    let incarnation = desired.incarnation.server_name.clone();
+    metadata
+        .labels
+        .get_or_insert_default()
+        .insert(label::INCARNATION.to_owned(), incarnation);
+    let spec = ClusterSpec {
+        instances: Some(template.availability.instances),
+        image_name: template.postgres.image.clone(),
+        image_catalog_ref: template
+            .postgres
+            .catalog
+            .as_ref()
+            .map(|catalog| ImageCatalogRef {
+                api_group: "postgresql.cnpg.io".to_owned(),
+                kind: "ClusterImageCatalog".to_owned(),
+                name: catalog.name.clone(),
+                major: template.postgres.major,
+            }),
+        postgresql: Some(postgresql(&template.postgres, desired)),
+        bootstrap: Some(bootstrap(desired)),
+        enable_superuser_access: Some(false),
+        // A budget of one for one instance would only block the draining of its node.
+        enable_pdb: Some(template.availability.instances > 1),
+        managed: Some(Managed {
+            roles: Some(vec![observer_role(desired)]),
+        }),
+        resources: Some(guaranteed(template.compute.cpu, template.compute.memory)),
+        storage: Some(storage(template.storage.size, template)),
+        wal_storage: template
+            .storage
+            .wal_size
+            .map(|size| storage(size, template)),
+        affinity: Some(Affinity {
+            enable_pod_anti_affinity: Some(true),
+            pod_anti_affinity_type: Some("preferred".to_owned()),
+            topology_key: Some("kubernetes.io/hostname".to_owned()),
+        }),
+        certificates: template.pooling.as_ref().map(|_| Certificates {
+            server_alt_dns_names: Some(pooler_names(identity)),
+        }),
+        inherited_metadata: Some(InheritedMetadata {
+            labels: Some(inherited_labels(identity)),
+        }),
+        plugins: template.backup.as_ref().map(|_| vec![archiver(desired)]),
+    };
+    Cluster {
+        metadata,
+        spec,
+        status: None,
+    }
+}
+
+fn postgresql(postgres: &tier::Postgres, desired: &Desired) -> PostgresConfiguration {
+    PostgresConfiguration {
+        parameters: Some(parameters(postgres, desired.template.backup.as_ref())),
+        pg_hba: Some(vec![REJECT_PLAINTEXT.to_owned()]),
+        synchronous: desired
+            .template
+            .availability
+            .synchronous
+            .as_ref()
+            .map(|synchronous| Synchronous {
+                method: "any".to_owned(),
+                number: synchronous.number,
+                data_durability: match synchronous.durability {
+                    Durability::Required => "required",
+                    Durability::Preferred => "preferred",
+                }
+                .to_owned(),
+            }),
+    }
+}
+
+/// The tier's settings, and over them those on which a guarantee hangs.
+fn parameters(
+    postgres: &tier::Postgres,
+    backup: Option<&tier::Backup>,
+) -> BTreeMap<String, String> {
+    let mut parameters = postgres.parameters.clone();
+    let mut guarantee =
+        |name: &str, value: &str| parameters.insert(name.to_owned(), value.to_owned());
+    guarantee("password_encryption", "scram-sha-256");
+    guarantee("ssl_min_protocol_version", "TLSv1.3");
+    // Setting one of these makes CloudNativePG load the library and create the extension. Parameters of statements
+    // are not logged, since they may be secrets.
+    guarantee("pgaudit.log", "ddl, role");
+    guarantee("pgaudit.log_catalog", "off");
+    guarantee("pgaudit.log_parameter", "off");
+    if let Some(backup) = backup {
+        guarantee("archive_timeout", &backup.archive_timeout);
+    }
+    parameters
+}
+
+fn bootstrap(desired: &Desired) -> Bootstrap {
+    let application_secret = LocalObjectReference {
+        name: desired.identity.name.application_secret(),
+    };
+    Bootstrap {
+        initdb: Some(InitDb {
+            database: APPLICATION.to_owned(),
+            owner: APPLICATION.to_owned(),
+            secret: Some(application_secret),
+            data_checksums: Some(true),
+            // The grant is made here, in the database 'postgres', because a managed role cannot have it.
+            post_init_sql: Some(vec![
+                format!("CREATE ROLE {OBSERVER} NOLOGIN"),
+                format!("GRANT EXECUTE ON FUNCTION pg_catalog.pg_switch_wal() TO {OBSERVER}"),
+            ]),
+        }),
+    }
+}
+
+/// The role sees statistics, ends sessions and closes segments of write-ahead log; it reads no data.
+fn observer_role(desired: &Desired) -> Role {
+    Role {
+        name: OBSERVER.to_owned(),
+        ensure: Some("present".to_owned()),
+        login: Some(true),
+        in_roles: Some(vec![
+            "pg_monitor".to_owned(),
+            "pg_signal_backend".to_owned(),
+        ]),
+        connection_limit: None,
+        password_secret: Some(LocalObjectReference {
+            name: desired.identity.name.observer_secret(),
+        }),
+    }
+}
+
+fn storage(size: Bytes, template: &tier::DaapTierSpec) -> Storage {
+    Storage {
+        size: Some(size.to_string()),
+        storage_class: template.storage.class.clone(),
+    }
+}
+
+/// The plugin that archives. Under a server name of its own, never used twice, so that no incarnation can meet
+/// another's write-ahead log.
+fn archiver(desired: &Desired) -> Plugin {
+    Plugin {
+        name: BARMAN_PLUGIN.to_owned(),
+        enabled: Some(true),
+        is_wal_archiver: Some(true),
+        parameters: Some(PluginParameters {
+            barman_object_name: Some(desired.identity.name.object_store()),
+            server_name: Some(desired.incarnation.server_name.clone()),
+        }),
+    }
+}

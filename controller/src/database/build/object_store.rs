@@ -1,0 +1,123 @@
+//! The Barman Cloud ObjectStore and the Secret it reads. Pure.
+
+use std::collections::BTreeMap;
+
+use daap_crds::cnpg::{
+    BarmanObjectStore, DataBackup, ObjectStore, ObjectStoreSpec, S3Credentials, SecretKeySelector,
+    SidecarConfiguration, WalBackup,
+};
+use k8s_openapi::{
+    api::core::v1::{ResourceRequirements, Secret},
+    apimachinery::pkg::api::resource::Quantity,
+};
+
+use super::{
+    super::plan::{Desired, Store},
+    metadata,
+};
+
+/// The key of the access key's id in the copied Secret.
+pub const KEY_ACCESS_KEY_ID: &str = "ACCESS_KEY_ID";
+/// The key of the secret access key in the copied Secret.
+pub const KEY_SECRET_ACCESS_KEY: &str = "SECRET_ACCESS_KEY";
+/// The key of the region in the copied Secret.
+pub const KEY_REGION: &str = "REGION";
+/// The key of the private certificate authority in the copied Secret.
+pub const KEY_CA: &str = "ca.crt";
+
+/// What the archiving container beside each instance asks for.
+const SIDECAR_REQUESTS: [(&str, &str); 2] = [("cpu", "50m"), ("memory", "128Mi")];
+/// The memory it may use: it holds parts of uploads, and 128Mi are known to be too few.
+const SIDECAR_MEMORY_LIMIT: &str = "768Mi";
+
+/// Where a database's backups are, up to and without the server name.
+///
+/// Below it is nothing else, and it ends with a slash, so that it is never the beginning of a neighbour's.
+pub fn database_url(store_url: &str, namespace: &str, uid: &str) -> String {
+    format!("{}/{namespace}/{uid}/", store_url.trim_end_matches('/'))
+}
+
+/// The credentials, copied to where the instances can read them.
+pub(super) fn build_store_secret(desired: &Desired) -> Option<Secret> {
+    let store = desired
+        .store
+        .as_ref()
+        .filter(|store| !store.secrets.is_empty())?;
+    Some(Secret {
+        metadata: metadata(
+            &desired.identity,
+            desired.identity.name.object_store_secret(),
+        ),
+        type_: Some("Opaque".to_owned()),
+        data: Some(store.secrets.clone()),
+        ..Secret::default()
+    })
+}
+
+/// Where the instances archive to, and for how long, if the tier has a backup.
+pub(super) fn build_object_store(desired: &Desired) -> Option<ObjectStore> {
+    let backup = desired.template.backup.as_ref()?;
+    let store = desired.store.as_ref()?;
+    let secret_name = desired.identity.name.object_store_secret();
+    let key = |key: &str| {
+        let present = store.secrets.contains_key(key);
+        present.then(|| SecretKeySelector {
+            name: secret_name.clone(),
+            key: key.to_owned(),
+        })
+    };
+    let configuration = BarmanObjectStore {
+        destination_path: Some(store.url.clone()),
+        endpoint_url: store.spec.endpoint.clone(),
+        endpoint_ca: key(KEY_CA),
+        s3_credentials: Some(S3Credentials {
+            access_key_id: key(KEY_ACCESS_KEY_ID),
+            secret_access_key: key(KEY_SECRET_ACCESS_KEY),
+            region: key(KEY_REGION),
+            inherit_from_iam_role: store.spec.credentials.inherit_from_iam_role,
+        }),
+        wal: Some(WalBackup {
+            compression: Some("gzip".to_owned()),
+            max_parallel: Some(2),
+        }),
+        data: Some(DataBackup {
+            compression: Some("gzip".to_owned()),
+            immediate_checkpoint: Some(true),
+        }),
+    };
+    let spec = ObjectStoreSpec {
+        configuration: Some(configuration),
+        retention_policy: Some(backup.retention.clone()),
+        instance_sidecar_configuration: Some(SidecarConfiguration {
+            resources: Some(sidecar_resources()),
+        }),
+    };
+    Some(ObjectStore {
+        metadata: metadata(&desired.identity, desired.identity.name.object_store()),
+        spec,
+        status: None,
+    })
+}
+
+fn sidecar_resources() -> ResourceRequirements {
+    let quantity = |(name, amount): (&str, &str)| (name.to_owned(), Quantity(amount.to_owned()));
+    ResourceRequirements {
+        requests: Some(SIDECAR_REQUESTS.map(quantity).into()),
+        limits: Some(BTreeMap::from([quantity(("memory", SIDECAR_MEMORY_LIMIT))])),
+        claims: None,
+    }
+}
+
+impl Store {
+    /// The port of the endpoint, if its URL names one or its scheme implies it.
+    pub fn endpoint_port(&self) -> u16 {
+        let Some(endpoint) = &self.spec.endpoint else {
+            return 443;
+        };
+        let (scheme, rest) = endpoint.split_once("://").unwrap_or(("https", endpoint));
+        let port = rest
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse().ok());
+        port.unwrap_or(if scheme == "http" { 80 } else { 443 })
+    }
+}

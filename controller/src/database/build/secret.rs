@@ -1,0 +1,91 @@
+//! Secrets: the passwords given to CloudNativePG, and what an application needs to connect. Pure.
+
+use std::collections::BTreeMap;
+
+use daap_crds::cnpg;
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+
+use super::{
+    super::plan::{APPLICATION, Desired, OBSERVER, Password},
+    host, metadata,
+};
+
+/// The key of a password in every Secret.
+pub const KEY_PASSWORD: &str = "password";
+/// What PostgreSQL and the pooler listen on.
+const PORT: &str = "5432";
+
+/// The password of the application's role, as CloudNativePG takes it.
+pub(super) fn build_application_secret(desired: &Desired) -> Secret {
+    let name = desired.identity.name.application_secret();
+    build_role_secret(desired, name, APPLICATION, &desired.application_password)
+}
+
+/// The password of the observer role, as CloudNativePG takes it.
+pub(super) fn build_observer_secret(desired: &Desired) -> Secret {
+    let name = desired.identity.name.observer_secret();
+    build_role_secret(desired, name, OBSERVER, &desired.observer_password)
+}
+
+fn build_role_secret(desired: &Desired, name: String, role: &str, password: &Password) -> Secret {
+    let mut metadata = metadata(&desired.identity, name);
+    metadata
+        .labels
+        .get_or_insert_default()
+        .insert(cnpg::label::RELOAD.to_owned(), "true".to_owned());
+    Secret {
+        metadata,
+        type_: Some("kubernetes.io/basic-auth".to_owned()),
+        data: Some(data([
+            ("username", role),
+            (KEY_PASSWORD, password.reveal()),
+        ])),
+        ..Secret::default()
+    }
+}
+
+/// What an application needs to connect, by the names of the
+/// [Service Binding](https://servicebinding.io/spec/core/1.1.0/#well-known-secret-entries) specification.
+pub(super) fn build_connection_secret(desired: &Desired) -> Option<Secret> {
+    let certificate = desired.certificate_authority.clone()?;
+    let identity = &desired.identity;
+    let password = desired.application_password.reveal();
+    let primary = host(identity, &identity.name.read_write_service());
+    let mut data = data([
+        ("type", "postgresql"),
+        ("provider", "daap"),
+        ("host", &primary),
+        ("port", PORT),
+        ("database", APPLICATION),
+        ("username", APPLICATION),
+        (KEY_PASSWORD, password),
+        ("uri", &uri(&primary, password)),
+    ]);
+    if desired.template.pooling.is_some() {
+        let pooler = host(identity, &identity.name.pooler());
+        data.insert(
+            "pooler-uri".to_owned(),
+            ByteString(uri(&pooler, password).into_bytes()),
+        );
+        data.insert("pooler-host".to_owned(), ByteString(pooler.into_bytes()));
+    }
+    data.insert("ca.crt".to_owned(), certificate);
+    Some(Secret {
+        metadata: metadata(identity, identity.name.connection_secret()),
+        type_: Some("servicebinding.io/postgresql".to_owned()),
+        data: Some(data),
+        ..Secret::default()
+    })
+}
+
+/// A password has only letters and digits, so nothing has to be escaped.
+fn uri(host: &str, password: &str) -> String {
+    format!("postgresql://{APPLICATION}:{password}@{host}:{PORT}/{APPLICATION}?sslmode=verify-full")
+}
+
+fn data<const N: usize>(entries: [(&str, &str); N]) -> BTreeMap<String, ByteString> {
+    entries
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), ByteString(value.as_bytes().to_vec())))
+        .collect()
+}

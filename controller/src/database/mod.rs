@@ -1,0 +1,228 @@
+//! Databases. Each run goes the same way, whatever woke it up:
+//!
+//! ```text
+//! observe → Observed → decide → Plan → build → Objects → apply → Applied → report → status
+//! ```
+//!
+//! [`observe`] is the only reader and reads live; [`decide`] and [`build`] are pure; [`apply`] is the only writer
+//! of children; [`report`] writes one status, if it differs.
+
+pub mod apply;
+pub mod build;
+pub mod decide;
+pub mod observe;
+pub mod plan;
+pub mod report;
+
+use std::time::Duration;
+
+use daap_crds::label;
+use kube::{ResourceExt as _, runtime::controller::Action};
+use rand::{Rng as _, TryRngCore as _, distr::Alphanumeric, rngs::OsRng};
+use serde_json::json;
+use thiserror::Error;
+
+use self::{
+    apply::{Applied, ApplyError},
+    build::BuildError,
+    decide::{Chance, decide},
+    observe::{ObserveError, Observed, observe},
+    plan::{Claim, Converge, Password, Plan},
+};
+use crate::{context::Context, k8s::error::CallError};
+
+/// How soon what was just written is looked at.
+const AFTER_WRITE: Duration = Duration::from_secs(1);
+/// How many letters and digits a password has: more than 256 bits.
+const PASSWORD_LENGTH: usize = 48;
+
+/// Why a run had no success.
+#[derive(Debug, Error)]
+pub enum DatabaseError {
+    /// Reading failed.
+    #[error("cannot observe the database")]
+    Observe(#[from] ObserveError),
+    /// The children cannot be told.
+    #[error("cannot build the children of the database")]
+    Build(#[from] BuildError),
+    /// Writing a child failed.
+    #[error("cannot apply the children of the database")]
+    Apply(#[from] ApplyError),
+    /// Writing the database itself failed.
+    #[error("cannot write the database")]
+    Write(#[source] CallError),
+    /// The namespace is gone.
+    #[error("the namespace of the database does not exist")]
+    NoNamespace,
+}
+
+impl DatabaseError {
+    /// A short stable word for metrics.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Observe(ObserveError::Call(call)) | Self::Write(call) => call.category(),
+            Self::Observe(ObserveError::Name(_)) => "Name",
+            Self::Build(_) => "Build",
+            Self::Apply(error) => error.call().category(),
+            Self::NoNamespace => "NoNamespace",
+        }
+    }
+}
+
+/// One run for one database.
+///
+/// # Errors
+/// When the API server does not answer or does not take a write. Everything else is said in the status.
+pub async fn reconcile(
+    context: &Context,
+    namespace: &str,
+    name: &str,
+) -> Result<Action, DatabaseError> {
+    let settings = &context.settings;
+    let Some(observed) = observe(&context.reader, settings, namespace, name).await? else {
+        return Ok(Action::await_change());
+    };
+    match decide(&observed, settings, &draw_chance(), context.clock.now()) {
+        Plan::Release => release(context, &observed).await,
+        Plan::Claim(claim) => write_claim(context, &observed, claim).await,
+        Plan::Converge(converge) => run_converge(context, &observed, *converge).await,
+    }
+}
+
+async fn release(context: &Context, observed: &Observed) -> Result<Action, DatabaseError> {
+    let database = &observed.database;
+    let others: Vec<_> = database
+        .finalizers()
+        .iter()
+        .filter(|finalizer| *finalizer != label::DATABASE_FINALIZER)
+        .collect();
+    if others.len() < database.finalizers().len() {
+        let changes = json!({"metadata": {"finalizers": others}});
+        context
+            .writer
+            .amend(database, changes)
+            .await
+            .map_err(DatabaseError::Write)?;
+        tracing::info!(
+            database.namespace = database.namespace(),
+            database.name = database.name_any(),
+            "let a database go"
+        );
+    }
+    Ok(Action::await_change())
+}
+
+async fn write_claim(
+    context: &Context,
+    observed: &Observed,
+    claim: Claim,
+) -> Result<Action, DatabaseError> {
+    let database = &observed.database;
+    let mut changes = json!({"metadata": {"finalizers": claim.finalizers}});
+    if let Some(revision) = &claim.bind {
+        changes["spec"]["tierRevision"] = json!(revision);
+    }
+    context
+        .writer
+        .amend(database, changes)
+        .await
+        .map_err(DatabaseError::Write)?;
+    tracing::info!(
+        database.namespace = database.namespace(),
+        database.name = database.name_any(),
+        database.revision = claim.bind,
+        "took a database on"
+    );
+    // The write itself wakes the next run up.
+    Ok(Action::requeue(AFTER_WRITE))
+}
+
+async fn run_converge(
+    context: &Context,
+    observed: &Observed,
+    plan: Converge,
+) -> Result<Action, DatabaseError> {
+    let settings = &context.settings;
+    let Converge {
+        desired,
+        assessment,
+    } = plan;
+    let applied = match desired {
+        Some(desired) => {
+            let objects = build::build(&desired, settings)?;
+            let namespace = observed
+                .namespace
+                .as_ref()
+                .ok_or(DatabaseError::NoNamespace)?;
+            apply::apply(&context.writer, namespace, &observed.children, objects).await?
+        }
+        None => Applied::default(),
+    };
+    let (database, identity) = (&observed.database, &observed.identity);
+    let report = report::report(
+        database,
+        identity,
+        assessment,
+        &applied,
+        settings,
+        context.clock.now(),
+    );
+    let reported = report::write(&context.writer, database, &report.status)
+        .await
+        .map_err(DatabaseError::Write)?;
+    context
+        .metrics
+        .set_phase(&identity.uid, report.status.phase.unwrap_or_default());
+    if reported && let Some(notice) = report::notice(database.status.as_ref(), &report.status) {
+        tracing::info!(
+            database.namespace = database.namespace(),
+            database.name = database.name_any(),
+            database.phase = %report.status.phase.unwrap_or_default(),
+            reason = notice.reason,
+            "{}", notice.note
+        );
+        context.publisher.publish(database, notice).await;
+    }
+    Ok(Action::requeue(next_look(
+        context,
+        &report,
+        applied.wrote || reported,
+    )))
+}
+
+/// When to look again: soon after a write, exactly at a deadline, and at the latest after the resync interval.
+fn next_look(context: &Context, report: &report::Report, wrote: bool) -> Duration {
+    if wrote {
+        return AFTER_WRITE;
+    }
+    let resync = context
+        .settings
+        .resync_interval
+        .mul_f64(rand::random_range(0.8..1.0));
+    let until = report
+        .look_again
+        .map(|time| time.duration_since(context.clock.now()));
+    // A moment later than the deadline, so that it is over by every clock.
+    let until = until
+        .map(|until| Duration::try_from(until).unwrap_or_default() + Duration::from_millis(50));
+    until.map_or(resync, |until| until.min(resync))
+}
+
+fn draw_chance() -> Chance {
+    Chance {
+        server_name: uuid::Uuid::new_v4().to_string(),
+        application_password: draw_password(),
+        observer_password: draw_password(),
+    }
+}
+
+fn draw_password() -> Password {
+    Password::new(
+        OsRng
+            .unwrap_err()
+            .sample_iter(Alphanumeric)
+            .take(PASSWORD_LENGTH)
+            .map(char::from)
+            .collect(),
+    )
+}

@@ -1,0 +1,188 @@
+//! What is to be done with a database: the words between deciding, building, applying and reporting. Pure.
+
+use std::{collections::BTreeMap, fmt};
+
+use daap_crds::{
+    DaapObjectStoreSpec,
+    condition::Fact,
+    database::{AdmissionStatus, BackupStatus, Incarnation},
+    name::{DatabaseName, TeamName},
+    reason::Reason,
+    tier::DaapTierSpec,
+};
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+
+/// The name of the application's database and of the role that owns it.
+pub const APPLICATION: &str = "app";
+/// The role with which the controller looks into databases.
+pub const OBSERVER: &str = "daap_observer";
+
+/// What is to be done with a database.
+pub enum Plan {
+    /// It holds nothing and is not wanted any more: let it go.
+    Release,
+    /// First the finalizer and the binding; everything else follows in the next run.
+    Claim(Claim),
+    /// Bring the children to what is desired, if anything is, and report.
+    Converge(Box<Converge>),
+}
+
+/// What is written to the database itself before anything is made for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// All finalizers, ours among them.
+    pub finalizers: Vec<String>,
+    /// The revision to bind it to, unless it is bound.
+    pub bind: Option<String>,
+}
+
+/// What there should be, and what to say about what there is.
+pub struct Converge {
+    /// What there should be. Absent: nothing is touched.
+    pub desired: Option<Desired>,
+    /// What there is.
+    pub assessment: Assessment,
+}
+
+/// Everything that the children follow from.
+pub struct Desired {
+    /// Who the database is.
+    pub identity: Identity,
+    /// What it is made of: the spec of its revision.
+    pub template: DaapTierSpec,
+    /// Which Cluster holds its data.
+    pub incarnation: Incarnation,
+    /// The password of the application's role.
+    pub application_password: Password,
+    /// The password of the observer role.
+    pub observer_password: Password,
+    /// The certificate that verifies the server's, once CloudNativePG made it.
+    pub certificate_authority: Option<ByteString>,
+    /// Where backups go, if the tier has a backup.
+    pub store: Option<Store>,
+}
+
+/// Who a database is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Its name, from which all children's names follow.
+    pub name: DatabaseName,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its uid.
+    pub uid: String,
+    /// The team that owns it.
+    pub team: TeamName,
+    /// Its tier.
+    pub tier: String,
+}
+
+impl Identity {
+    /// Whether the namespace is for databases only, so that everything in it can be denied by default.
+    ///
+    /// The namespaces in which the facade places databases are. A database made with kubectl may live beside an
+    /// application, whose traffic is not DAAP's to forbid.
+    pub fn namespace_is_dedicated(&self) -> bool {
+        self.namespace
+            .starts_with(daap_crds::name::TEAM_NAMESPACE_PREFIX)
+    }
+}
+
+/// Where backups go.
+#[derive(Clone)]
+pub struct Store {
+    /// The object store.
+    pub spec: DaapObjectStoreSpec,
+    /// Where this database's backups are, up to and without the server name.
+    pub url: String,
+    /// The contents of the Secrets the object store names, by the keys of the copy.
+    pub secrets: BTreeMap<String, ByteString>,
+}
+
+/// A password. It is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+impl Password {
+    /// A password as it is.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text, for the Secret it goes to and nowhere else.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Password")
+    }
+}
+
+/// What there is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Assessment {
+    /// Whether the quota admitted it.
+    pub admission: Option<AdmissionStatus>,
+    /// How it is.
+    pub health: Health,
+    /// Why it is not what was asked for.
+    pub trouble: Option<Trouble>,
+    /// Conditions beside `Ready`.
+    pub facts: Vec<Fact>,
+    /// Every Cluster that held its data.
+    pub incarnations: Vec<Incarnation>,
+    /// Whether its connection Secret is complete and can be named.
+    pub connectable: bool,
+    /// Whether applications connect through a pooler.
+    pub pooled: bool,
+    /// Its backups.
+    pub backup: Option<BackupStatus>,
+    /// When to look again, although nothing may have happened.
+    pub look_again: Option<Timestamp>,
+}
+
+/// How a database is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It answers, and everything that protects it is in place.
+    Serving,
+    /// It does not, but may yet.
+    Progressing {
+        /// What it waits for, in words.
+        waiting_for: String,
+    },
+    /// It does not, and will not without help.
+    Failed,
+}
+
+/// Why a database is not what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// A stable code.
+    pub reason: Reason,
+    /// The cause.
+    pub message: String,
+}
+
+impl Trouble {
+    /// A trouble, its message cut to a length that fits everywhere.
+    pub fn new(reason: Reason, message: impl AsRef<str>) -> Self {
+        Self {
+            reason,
+            message: shortened(message.as_ref()),
+        }
+    }
+}
+
+/// A text of someone else, cut to a length that fits everywhere.
+pub fn shortened(text: &str) -> String {
+    const LONGEST: usize = 400;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
