@@ -154,7 +154,7 @@ impl ControlPlane {
             if ended.is_err() {
                 return Ok(());
             }
-            await_ready(&self.client).await
+            look_ready(&self.client).await
         })
         .await;
         ended.and(ready)?;
@@ -164,7 +164,7 @@ impl ControlPlane {
 }
 
 /// One look at whether the API server is ready and has made the namespaces that everything needs.
-pub async fn await_ready(client: &Client) -> Result<()> {
+pub async fn look_ready(client: &Client) -> Result<()> {
     let request = http::Request::get("/readyz")
         .body(Vec::new())
         .context("a request")?;

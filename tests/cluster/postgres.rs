@@ -16,8 +16,8 @@ use anyhow::{Context, Result, ensure};
 use nix::{sys::signal::Signal, unistd::Uid};
 
 use super::{
+    artifacts,
     child::{self, Child},
-    debian,
     scratch::Scratch,
     wait,
 };
@@ -161,7 +161,7 @@ fn programs() -> Result<PathBuf> {
     if let Some(programs) = newest() {
         return Ok(programs);
     }
-    debian::install(&["postgresql"])?;
+    artifacts::debian::ensure(&["postgresql"])?;
     newest().with_context(|| {
         format!("no server in {INSTALLED} although the package postgresql is installed")
     })
