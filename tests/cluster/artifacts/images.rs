@@ -41,7 +41,8 @@ pub fn image(image: Image) -> anyhow::Result<PathBuf> {
         | Image::Postgresql
         | Image::Pgbouncer
         | Image::LocalPathProvisioner => debian_images(),
-        Image::DaapController | Image::DaapFacade => own(image),
+        Image::DaapController => own(image, "daap-controller"),
+        Image::DaapFacade => own(image, "daap-facade"),
     }
 }
 
@@ -90,8 +91,9 @@ fn pause() -> anyhow::Result<PathBuf> {
 }
 
 fn coredns() -> anyhow::Result<PathBuf> {
+    let program = go::COREDNS.program("coredns")?;
     archive("coredns", recipe_with(&go::COREDNS)?, |work| {
-        let layer = Layer::new().program("coredns", &go::COREDNS.program("coredns")?);
+        let layer = Layer::new().program("coredns", &program);
         Ok(vec![oci::Image {
             name: image_name(Image::Coredns),
             layers: vec![
@@ -105,11 +107,12 @@ fn coredns() -> anyhow::Result<PathBuf> {
 }
 
 fn cnpg_operator() -> anyhow::Result<PathBuf> {
+    let program = go::CNPG.program("manager")?;
     archive("cnpg-operator", recipe_with(&go::CNPG)?, |work| {
         // The operator looks for a manager of each architecture, to hand it to instances.
         let manager = format!("operator/manager_{}", oci::architecture());
         let layer = Layer::new()
-            .program(&manager, &go::CNPG.program("manager")?)
+            .program(&manager, &program)
             .link("manager", &manager);
         Ok(vec![oci::Image {
             name: image_name(Image::CnpgOperator),
@@ -123,8 +126,9 @@ fn cnpg_operator() -> anyhow::Result<PathBuf> {
 }
 
 fn barman_plugin() -> anyhow::Result<PathBuf> {
+    let program = go::BARMAN_PLUGIN.program("manager")?;
     archive("barman-plugin", recipe_with(&go::BARMAN_PLUGIN)?, |work| {
-        let layer = Layer::new().program("manager", &go::BARMAN_PLUGIN.program("manager")?);
+        let layer = Layer::new().program("manager", &program);
         Ok(vec![oci::Image {
             name: image_name(Image::BarmanPlugin),
             layers: vec![
@@ -141,8 +145,11 @@ fn debian_images() -> anyhow::Result<PathBuf> {
     let key = recipe_with(&go::BARMAN_PLUGIN)?
         .with(go::LOCAL_PATH_PROVISIONER.key()?.short())
         .with(rootfs::key()?.short());
+    let root = rootfs::tar()?;
+    let manager = go::BARMAN_PLUGIN.program("manager")?;
+    let provisioner = go::LOCAL_PATH_PROVISIONER.program("local-path-provisioner")?;
     archive("debian-images", key, |work| {
-        let root = Blob::of_file(&rootfs::tar()?)?;
+        let root = Blob::of_file(&root)?;
         let image = |image, name: &str, layer: Layer, config| -> anyhow::Result<oci::Image> {
             Ok(oci::Image {
                 name: image_name(image),
@@ -150,8 +157,6 @@ fn debian_images() -> anyhow::Result<PathBuf> {
                 config: on_debian(config),
             })
         };
-        let manager = go::BARMAN_PLUGIN.program("manager")?;
-        let provisioner = go::LOCAL_PATH_PROVISIONER.program("local-path-provisioner")?;
         Ok(vec![
             oci::Image {
                 name: image_name(Image::Postgresql),
@@ -183,11 +188,7 @@ fn debian_images() -> anyhow::Result<PathBuf> {
 }
 
 /// An image of one of this workspace's own programs, laid out as the `Dockerfile` lays it out.
-fn own(image: Image) -> anyhow::Result<PathBuf> {
-    let name = match image {
-        Image::DaapController => "daap-controller",
-        _ => "daap-facade",
-    };
+fn own(image: Image, name: &str) -> anyhow::Result<PathBuf> {
     let program = workspace::program(name)?;
     archive(name, recipe()?.with_file(&program)?, |work| {
         let libraries = shared_libraries(&program)?

@@ -71,6 +71,16 @@ pub enum Image {
     DaapFacade,
 }
 
+impl Image {
+    /// Whether it stands on the Debian root file system, and so shares an archive with the others that do.
+    fn is_on_debian(self) -> bool {
+        matches!(
+            self,
+            Self::BarmanSidecar | Self::Postgresql | Self::Pgbouncer | Self::LocalPathProvisioner
+        )
+    }
+}
+
 /// A manifest that an upstream publishes inside its Go module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Manifest {
@@ -100,21 +110,22 @@ pub fn program(program: Program) -> anyhow::Result<PathBuf> {
 ///
 /// The root file system waits for the network and the Go builds for the processor, so they are made side by side.
 pub fn ensure(programs: &[Program], images: &[Image]) -> anyhow::Result<()> {
-    let on_debian = [
-        Image::Postgresql,
-        Image::Pgbouncer,
-        Image::BarmanSidecar,
-        Image::LocalPathProvisioner,
-    ];
-    let needs_root = images.iter().any(|image| on_debian.contains(image));
+    let (on_debian, others): (Vec<Image>, Vec<Image>) =
+        images.iter().partition(|image| image.is_on_debian());
     thread::scope(|scope| {
-        let root = scope.spawn(move || needs_root.then(rootfs::tar).transpose());
+        let root = scope.spawn(|| match on_debian.is_empty() {
+            true => Ok(()),
+            false => rootfs::tar().map(drop),
+        });
         for wanted in programs {
             program(*wanted)?;
         }
+        for wanted in others {
+            image(wanted)?;
+        }
         root.join()
             .map_err(|_panic| anyhow!("making the root file system was cut short"))??;
-        for wanted in images {
+        for wanted in &on_debian {
             image(*wanted)?;
         }
         Ok(())

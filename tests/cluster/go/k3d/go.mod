@@ -1,6 +1,6 @@
 module daap.dev/tests/cluster/k3d
 
-go 1.26.8
+go 1.26.3
 
 tool github.com/k3d-io/k3d/v5
 
