@@ -149,7 +149,8 @@ async fn drive<K, Run>(
 async fn run_database(object: Arc<Database>, context: Arc<Context>) -> Action {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let run = database::reconcile(&context, &namespace, &name)
-        .map_err(|error| Failure::new(error.category(), &error));
+        .map_err(|error| Failure::new(error.category(), &error))
+        .boxed();
     Supervised {
         controller: "database",
         context: &context,
@@ -162,8 +163,9 @@ async fn run_database(object: Arc<Database>, context: Arc<Context>) -> Action {
 
 async fn run_tier(object: Arc<Tier>, context: Arc<Context>) -> Action {
     let name = object.name_any();
-    let run =
-        tier::reconcile(&context, &name).map_err(|error| Failure::new(error.category(), &error));
+    let run = tier::reconcile(&context, &name)
+        .map_err(|error| Failure::new(error.category(), &error))
+        .boxed();
     Supervised {
         controller: "tier",
         context: &context,

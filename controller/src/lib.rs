@@ -19,6 +19,8 @@ pub mod clock;
 pub mod context;
 pub mod controllers;
 pub mod database;
+#[cfg(test)]
+mod fixtures;
 pub mod k8s;
 pub mod metrics;
 pub mod quota;
@@ -85,7 +87,7 @@ pub async fn run(
     client: Client,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
-    run_with_clock(settings, client, Clock::system(), shutdown).await
+    Box::pin(run_with_clock(settings, client, Clock::system(), shutdown)).await
 }
 
 /// Runs the controller until `shutdown`, with the time that `clock` tells.

@@ -79,13 +79,14 @@ pub async fn reconcile(
     name: &str,
 ) -> Result<Action, DatabaseError> {
     let settings = &context.settings;
-    let Some(observed) = observe(&context.reader, settings, namespace, name).await? else {
+    let Some(observed) = Box::pin(observe(&context.reader, settings, namespace, name)).await?
+    else {
         return Ok(Action::await_change());
     };
     match decide(&observed, settings, &draw_chance(), context.clock.now()) {
         Plan::Release => release(context, &observed).await,
         Plan::Claim(claim) => write_claim(context, &observed, claim).await,
-        Plan::Converge(converge) => run_converge(context, &observed, *converge).await,
+        Plan::Converge(converge) => Box::pin(run_converge(context, &observed, *converge)).await,
     }
 }
 
@@ -154,7 +155,13 @@ async fn run_converge(
                 .namespace
                 .as_ref()
                 .ok_or(DatabaseError::NoNamespace)?;
-            apply::apply(&context.writer, namespace, &observed.children, objects).await?
+            Box::pin(apply::apply(
+                &context.writer,
+                namespace,
+                &observed.children,
+                objects,
+            ))
+            .await?
         }
         None => Applied::default(),
     };

@@ -73,7 +73,7 @@ pub enum StoreLookup {
     /// It does not exist, or a Secret it names is not as it says.
     Unavailable(String),
     /// It and its Secrets.
-    Available(Store),
+    Available(Box<Store>),
 }
 
 /// What was made for a database, as far as it exists.
@@ -281,11 +281,11 @@ async fn observe_store(
     };
     Ok(
         match observe_store_secrets(reader, &settings.system_namespace, &store.spec).await? {
-            Ok(secrets) => StoreLookup::Available(Store {
+            Ok(secrets) => StoreLookup::Available(Box::new(Store {
                 url: build::database_url(&store.spec.url, &identity.namespace, &identity.uid),
                 spec: store.spec,
                 secrets,
-            }),
+            })),
             Err(missing) => {
                 StoreLookup::Unavailable(format!("The object store '{name}' names {missing}."))
             }

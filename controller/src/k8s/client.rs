@@ -1,7 +1,8 @@
 //! Reads from the API server, each with a deadline. Reads the cluster; never writes.
 
-use std::{fmt::Debug, future::Future, time::Duration};
+use std::{fmt::Debug, time::Duration};
 
+use futures::{FutureExt as _, future::BoxFuture};
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
 use kube::{
     Api, Client, Resource,
@@ -39,15 +40,18 @@ impl<K> Lookup<K> {
     }
 }
 
-/// Runs a call, but not for longer than its deadline.
-pub(super) async fn within<T>(
+/// Runs a call, but not for longer than its deadline. On the heap: there are many of them in one run.
+pub(super) fn within<'a, T: 'a>(
     deadline: Duration,
-    call: impl Future<Output = kube::Result<T>>,
-) -> Result<T, CallError> {
-    match tokio::time::timeout(deadline, call).await {
-        Ok(result) => result.map_err(CallError::from),
-        Err(_) => Err(CallError::Deadline(deadline)),
+    call: impl Future<Output = kube::Result<T>> + Send + 'a,
+) -> BoxFuture<'a, Result<T, CallError>> {
+    async move {
+        match tokio::time::timeout(deadline, call).await {
+            Ok(result) => result.map_err(CallError::from),
+            Err(_) => Err(CallError::Deadline(deadline)),
+        }
     }
+    .boxed()
 }
 
 /// Reads live objects. Nothing here comes from a cache.

@@ -141,7 +141,7 @@ fn store_objection(backup: &Backup, store: Option<&DaapObjectStore>) -> Option<O
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::database::build::tests::{object_store, tier_spec};
+    use crate::fixtures::{object_store, tier_spec};
 
     fn reason(change: impl FnOnce(&mut DaapTierSpec)) -> Option<&'static str> {
         let mut spec = tier_spec();

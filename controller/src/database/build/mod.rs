@@ -146,4 +146,4 @@ fn guaranteed(cpu: impl ToString, memory: impl ToString) -> ResourceRequirements
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

@@ -1,1 +1,155 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
+use super::*;
+use crate::fixtures::{desired, identity, plain_tier_spec, settings, tier_spec};
+
+fn objects(template: daap_crds::DaapTierSpec) -> Objects {
+    build(&desired(template), &settings()).unwrap()
+}
+
+#[test]
+fn everything() {
+    let Objects {
+        default_deny,
+        instance_policy,
+        pooler_policy,
+        application_secret,
+        observer_secret,
+        connection_secret,
+        store_secret,
+        object_store,
+        cluster,
+        pooler,
+        scheduled_backup,
+    } = objects(tier_spec());
+    insta::assert_yaml_snapshot!("default_deny", default_deny);
+    insta::assert_yaml_snapshot!("instance_policy", instance_policy);
+    insta::assert_yaml_snapshot!("pooler_policy", pooler_policy);
+    insta::assert_yaml_snapshot!("application_secret", readable(Some(application_secret)));
+    insta::assert_yaml_snapshot!("observer_secret", readable(Some(observer_secret)));
+    insta::assert_yaml_snapshot!("connection_secret", readable(connection_secret));
+    insta::assert_yaml_snapshot!("store_secret", readable(store_secret));
+    insta::assert_yaml_snapshot!("object_store", object_store);
+    insta::assert_yaml_snapshot!("cluster", cluster);
+    insta::assert_yaml_snapshot!("pooler", pooler);
+    insta::assert_yaml_snapshot!("scheduled_backup", scheduled_backup);
+}
+
+#[test]
+fn the_least() {
+    let objects = objects(plain_tier_spec());
+    insta::assert_yaml_snapshot!("plain_cluster", objects.cluster);
+    insta::assert_yaml_snapshot!("plain_instance_policy", objects.instance_policy);
+    insta::assert_yaml_snapshot!(
+        "plain_connection_secret",
+        readable(objects.connection_secret)
+    );
+    assert!(objects.pooler_policy.is_none() && objects.pooler.is_none());
+    assert!(
+        objects.store_secret.is_none()
+            && objects.object_store.is_none()
+            && objects.scheduled_backup.is_none()
+    );
+}
+
+/// The Secret with its data as text.
+fn readable(secret: Option<Secret>) -> serde_json::Value {
+    let mut secret = secret.unwrap();
+    let data = secret.data.take().unwrap_or_default();
+    secret.string_data = Some(
+        data.into_iter()
+            .map(|(key, value)| (key, String::from_utf8(value.0).unwrap()))
+            .collect(),
+    );
+    serde_json::to_value(secret).unwrap()
+}
+
+/// No cascade may ever remove data: only DAAP itself removes what holds it.
+#[test]
+fn nothing_has_an_owner_reference() {
+    let Objects {
+        default_deny,
+        instance_policy,
+        pooler_policy,
+        application_secret,
+        observer_secret,
+        connection_secret,
+        store_secret,
+        object_store,
+        cluster,
+        pooler,
+        scheduled_backup,
+    } = objects(tier_spec());
+    let owners = [
+        default_deny.metadata.owner_references,
+        instance_policy.metadata.owner_references,
+        pooler_policy.unwrap().metadata.owner_references,
+        application_secret.metadata.owner_references,
+        observer_secret.metadata.owner_references,
+        connection_secret.unwrap().metadata.owner_references,
+        store_secret.unwrap().metadata.owner_references,
+        object_store.unwrap().metadata.owner_references,
+        cluster.metadata.owner_references,
+        pooler.unwrap().metadata.owner_references,
+        scheduled_backup.unwrap().metadata.owner_references,
+    ];
+    assert!(owners.iter().all(Option::is_none));
+}
+
+/// A tier cannot weaken a guarantee, whatever its parameters say.
+#[test]
+fn guarantees_win_over_parameters() {
+    let mut template = tier_spec();
+    template
+        .postgres
+        .parameters
+        .insert("ssl_min_protocol_version".into(), "TLSv1".into());
+    let parameters = objects(template)
+        .cluster
+        .spec
+        .postgresql
+        .unwrap()
+        .parameters
+        .unwrap();
+    assert_eq!(parameters["ssl_min_protocol_version"], "TLSv1.3");
+}
+
+#[test]
+fn without_a_certificate_there_is_no_connection_secret_yet() {
+    let mut desired = desired(tier_spec());
+    desired.certificate_authority = None;
+    assert!(
+        build(&desired, &settings())
+            .unwrap()
+            .connection_secret
+            .is_none()
+    );
+}
+
+/// In a namespace of its own everything is denied; beside an application only what belongs to databases.
+#[test]
+fn denies_only_what_is_daaps_own() {
+    let dedicated = Identity {
+        namespace: "daap-team-checkout".into(),
+        ..identity()
+    };
+    let selector = |identity| {
+        network_policy::build_default_deny(identity)
+            .spec
+            .unwrap()
+            .pod_selector
+            .unwrap()
+    };
+    assert_eq!(selector(&dedicated), LabelSelector::default());
+    assert_eq!(
+        selector(&identity()).match_expressions.unwrap()[0].key,
+        label::DATABASE
+    );
+}
+
+#[test]
+fn a_prefix_is_never_the_beginning_of_a_neighbours() {
+    let [one, two] = ["uid-1", "uid-10"].map(|uid| database_url("s3://backups/", "shop", uid));
+    assert_eq!(one, "s3://backups/shop/uid-1/");
+    assert!(!two.starts_with(&one));
+}

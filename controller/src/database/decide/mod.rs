@@ -289,7 +289,7 @@ fn prerequisites(observed: &Observed) -> Result<Option<Store>, Trouble> {
             Reason::PluginMissing,
             "The API of the Barman Cloud plugin is not installed.",
         )),
-        StoreLookup::Available(store) => Ok(Some(store.clone())),
+        StoreLookup::Available(store) => Ok(Some(Store::clone(store))),
     }
 }
 

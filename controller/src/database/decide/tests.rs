@@ -1,1 +1,498 @@
+use daap_crds::{Phase, cnpg::ClusterStatus};
 
+use super::{health::Meaning, *};
+use crate::fixtures::{
+    CLUSTER_UID, SERVER_NAME, UID, at, chance, database, from_yaml, observed, plain_tier_spec,
+    revision, settings, settled, tier, tier_spec, with_cluster,
+};
+
+fn converge(observed: &Observed) -> Converge {
+    match decide(observed, &settings(), &chance(), at(0)) {
+        Plan::Converge(converge) => *converge,
+        Plan::Claim(claim) => panic!("{claim:?}"),
+        Plan::Release => panic!("released"),
+    }
+}
+
+fn reason(observed: &Observed) -> Option<Reason> {
+    converge(observed)
+        .assessment
+        .trouble
+        .map(|trouble| trouble.reason)
+}
+
+/// A database that is not bound yet.
+fn unbound() -> Observed {
+    let mut observed = observed(plain_tier_spec());
+    observed.database = database();
+    observed.database.spec.tier_revision = None;
+    observed.database.metadata.finalizers = None;
+    let mut tier = tier();
+    tier.status = Some(from_yaml(
+        "
+        observedGeneration: 4
+        currentRevision: gold-0123456789
+        conditions:
+        - {type: Accepted, status: 'True', reason: Accepted, message: m, lastTransitionTime: '2026-01-01T00:00:00Z'}
+        ",
+    ));
+    observed.tier = Lookup::Found(tier);
+    observed
+}
+
+#[test]
+fn binds_to_the_current_revision_with_the_finalizer() {
+    let Plan::Claim(claim) = decide(&unbound(), &settings(), &chance(), at(0)) else {
+        panic!("no claim")
+    };
+    assert_eq!(claim.bind.as_deref(), Some("gold-0123456789"));
+    assert_eq!(claim.finalizers, [label::DATABASE_FINALIZER]);
+}
+
+#[test]
+fn binds_to_no_tier_that_is_not_as_accepted() {
+    type Change = fn(&mut DaapTier);
+    let changes: [Change; 4] = [
+        |tier| tier.status = None,
+        |tier| tier.metadata.generation = Some(5),
+        |tier| {
+            tier.metadata.deletion_timestamp =
+                Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)))
+        },
+        |tier| tier.status.as_mut().unwrap().conditions[0].status = "False".into(),
+    ];
+    for change in changes {
+        let mut observed = unbound();
+        let Lookup::Found(tier) = &mut observed.tier else {
+            unreachable!()
+        };
+        change(tier);
+        assert_eq!(reason(&observed), Some(Reason::TierNotAccepted));
+    }
+    let mut observed = unbound();
+    observed.tier = Lookup::Absent;
+    assert_eq!(reason(&observed), Some(Reason::TierNotFound));
+}
+
+#[test]
+fn writes_the_incarnation_down_before_anything_is_made() {
+    let plan = converge(&observed(tier_spec()));
+    assert!(plan.desired.is_none());
+    let [incarnation] = &plan.assessment.incarnations[..] else {
+        panic!("one incarnation")
+    };
+    assert_eq!(incarnation.server_name, chance().server_name);
+    assert_eq!(
+        incarnation.backup_url.as_deref(),
+        Some(&*format!("s3://backups/tenants/shop-prod/{UID}/"))
+    );
+    assert_eq!(incarnation.cluster_uid, None);
+}
+
+#[test]
+fn makes_the_cluster_of_the_incarnation_written_down() {
+    let mut observed = settled(tier_spec());
+    observed.children = Children::default();
+    observed.database.status.as_mut().unwrap().incarnations[0].cluster_uid = None;
+    let desired = converge(&observed).desired.unwrap();
+    assert_eq!(desired.incarnation.server_name, SERVER_NAME);
+    assert_eq!(desired.application_password, chance().application_password);
+}
+
+#[test]
+fn never_makes_a_vanished_cluster_again() {
+    let mut observed = settled(tier_spec());
+    observed.children.cluster = Lookup::Absent;
+    let plan = converge(&observed);
+    assert!(plan.desired.is_none());
+    assert_eq!(plan.assessment.health, Health::Failed);
+    assert_eq!(
+        plan.assessment.trouble.unwrap().reason,
+        Reason::ClusterVanished
+    );
+}
+
+#[test]
+fn another_cluster_of_the_same_name_is_a_vanished_one() {
+    let replaced = with_cluster(settled(tier_spec()), |cluster| {
+        cluster.metadata.uid = Some("another".into())
+    });
+    assert_eq!(reason(&replaced), Some(Reason::ClusterVanished));
+    let relabelled = with_cluster(settled(tier_spec()), |cluster| {
+        cluster
+            .labels_mut()
+            .insert(label::INCARNATION.into(), "another".into());
+    });
+    assert_eq!(reason(&relabelled), Some(Reason::ClusterVanished));
+    let foreign = with_cluster(settled(tier_spec()), |cluster| {
+        cluster.labels_mut().remove(label::DATABASE_UID);
+    });
+    assert_eq!(reason(&foreign), Some(Reason::NameConflict));
+    for observed in [replaced, relabelled, foreign] {
+        assert!(converge(&observed).desired.is_none());
+    }
+}
+
+#[test]
+fn adopts_its_own_cluster_when_the_status_was_lost() {
+    let mut observed = settled(tier_spec());
+    observed.database.status = None;
+    let plan = converge(&observed);
+    let [incarnation] = &plan.assessment.incarnations[..] else {
+        panic!("one incarnation")
+    };
+    assert_eq!(incarnation.server_name, SERVER_NAME);
+    assert_eq!(incarnation.cluster_uid.as_deref(), Some(CLUSTER_UID));
+    assert_eq!(plan.desired.unwrap().incarnation, *incarnation);
+}
+
+#[test]
+fn keeps_passwords_and_heals_a_lost_secret() {
+    let mut observed = settled(tier_spec());
+    let kept = converge(&observed).desired.unwrap();
+    assert_eq!(
+        kept.application_password,
+        Password::new("application-password".into())
+    );
+    assert_eq!(
+        kept.observer_password,
+        Password::new("observer-password".into())
+    );
+    observed.children.application_secret = Lookup::Absent;
+    let healed = converge(&observed).desired.unwrap();
+    assert_eq!(
+        healed.application_password,
+        Password::new("application-password".into())
+    );
+}
+
+#[test]
+fn a_live_database_is_not_let_go() {
+    let mut observed = settled(tier_spec());
+    observed.database.metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)));
+    let plan = converge(&observed);
+    assert_eq!(plan.assessment.trouble.unwrap().reason, Reason::Unsupported);
+    assert_eq!(plan.assessment.health, Health::Serving);
+    assert!(plan.desired.is_some());
+    // Not even when its Cluster is gone: its backups are not.
+    observed.children.cluster = Lookup::Absent;
+    assert!(matches!(
+        decide(&observed, &settings(), &chance(), at(0)),
+        Plan::Converge(_)
+    ));
+    // Only when nothing was ever made.
+    observed.database.status = None;
+    assert!(matches!(
+        decide(&observed, &settings(), &chance(), at(0)),
+        Plan::Release
+    ));
+}
+
+#[test]
+fn a_wish_to_destroy_destroys_nothing() {
+    let mut observed = settled(tier_spec());
+    observed.database.spec.state = State::Destroyed;
+    let plan = converge(&observed);
+    assert_eq!(plan.assessment.trouble.unwrap().reason, Reason::Unsupported);
+    assert_eq!(plan.assessment.health, Health::Serving);
+}
+
+#[test]
+fn what_is_missing_beforehand() {
+    let mut no_operator = observed(plain_tier_spec());
+    no_operator.children.cluster = Lookup::KindMissing;
+    assert_eq!(reason(&no_operator), Some(Reason::OperatorMissing));
+    let mut no_plugin = observed(tier_spec());
+    no_plugin.children.object_store = Lookup::KindMissing;
+    assert_eq!(reason(&no_plugin), Some(Reason::PluginMissing));
+    let mut no_store = observed(tier_spec());
+    no_store.store = StoreLookup::Unavailable("No.".into());
+    assert_eq!(reason(&no_store), Some(Reason::ObjectStoreUnavailable));
+    let mut no_revision = observed(plain_tier_spec());
+    no_revision.revision = Lookup::Absent;
+    assert_eq!(reason(&no_revision), Some(Reason::RevisionNotFound));
+    for observed in [no_operator, no_plugin, no_store, no_revision] {
+        let plan = converge(&observed);
+        assert!(plan.desired.is_none() && plan.assessment.incarnations.is_empty());
+    }
+}
+
+/// A database that serves goes on serving when the object store's credentials go.
+#[test]
+fn a_missing_object_store_does_not_make_a_serving_database_worse() {
+    let mut observed = settled(tier_spec());
+    observed.store = StoreLookup::Unavailable("Gone.".into());
+    let plan = converge(&observed);
+    assert_eq!(plan.assessment.health, Health::Serving);
+    assert_eq!(
+        plan.assessment.trouble.unwrap().reason,
+        Reason::ObjectStoreUnavailable
+    );
+}
+
+/// Every phase that CloudNativePG 1.30 knows, and one that it does not.
+#[test]
+fn phases() {
+    use Meaning::{Broken, Healthy, Progressing, Troubled};
+    let table = [
+        ("Cluster in healthy state", Healthy),
+        ("Setting up primary", Progressing),
+        ("Creating a new replica", Progressing),
+        ("Waiting for the instances to become active", Progressing),
+        ("Applying configuration", Progressing),
+        ("Upgrading cluster", Progressing),
+        ("Online upgrade in progress", Progressing),
+        ("Upgrading Postgres major version", Progressing),
+        ("Cluster upgrade delayed", Progressing),
+        ("Primary instance is being restarted in-place", Progressing),
+        (
+            "Primary instance is being restarted without a switchover",
+            Progressing,
+        ),
+        ("Promoting to primary cluster", Progressing),
+        ("Switchover in progress", Progressing),
+        ("Failing over", Progressing),
+        (
+            "Instance Status Extraction Error: HTTP communication issue",
+            Progressing,
+        ),
+        ("Waiting for user action", Troubled(Reason::NeedsAttention)),
+        (
+            "Cluster is unrecoverable and needs manual intervention",
+            Troubled(Reason::NeedsAttention),
+        ),
+        (
+            "Unable to create required cluster objects",
+            Troubled(Reason::NeedsAttention),
+        ),
+        (
+            "Cluster has incomplete or invalid image catalog",
+            Troubled(Reason::ImagePull),
+        ),
+        (
+            "Cluster cannot proceed to reconciliation due to an unknown plugin being required",
+            Troubled(Reason::PluginMissing),
+        ),
+        (
+            "Cluster cannot proceed to reconciliation due to an error while interacting with plugins",
+            Troubled(Reason::PluginMissing),
+        ),
+        (
+            "Cluster cannot execute instance online upgrade due to missing architecture binary",
+            Troubled(Reason::NeedsAttention),
+        ),
+        (
+            "Invalid cluster definition",
+            Broken(Reason::InvalidDefinition),
+        ),
+        ("Not enough disk space", Broken(Reason::DiskFull)),
+        ("A phase of the year 2030", Progressing),
+    ];
+    for (phase, meaning) in table {
+        assert_eq!(health::meaning(phase), meaning, "{phase}");
+    }
+}
+
+fn with_status(change: impl FnOnce(&mut ClusterStatus)) -> Observed {
+    with_cluster(settled(tier_spec()), |cluster| {
+        change(cluster.status.as_mut().unwrap())
+    })
+}
+
+#[test]
+fn serves_when_everything_is_in_place() {
+    let plan = converge(&settled(tier_spec()));
+    assert_eq!(plan.assessment.health, Health::Serving);
+    assert_eq!(plan.assessment.trouble, None);
+}
+
+#[test]
+fn does_not_serve_without_protection() {
+    let no_pg_hba = with_cluster(settled(tier_spec()), |cluster| {
+        cluster.spec.postgresql.as_mut().unwrap().pg_hba =
+            Some(vec!["host all all all trust".into()]);
+    });
+    let no_name = with_status(|status| {
+        status
+            .certificates
+            .as_mut()
+            .unwrap()
+            .server_alt_dns_names
+            .truncate(1)
+    });
+    let mut no_pooler = settled(tier_spec());
+    no_pooler.children.pooler_deployment = Lookup::Found(from_yaml("status: {readyReplicas: 0}"));
+    let mut no_secret = settled(tier_spec());
+    no_secret.children.connection_secret = Lookup::Absent;
+    let no_primary = with_status(|status| status.current_primary = Some(String::new()));
+    let switching = with_status(|status| status.target_primary = Some("orders-2".into()));
+    let hibernated = with_status(|status| status.ready_instances = Some(0));
+    for observed in [
+        no_pg_hba, no_name, no_pooler, no_secret, no_primary, switching, hibernated,
+    ] {
+        assert!(matches!(
+            converge(&observed).assessment.health,
+            Health::Progressing { .. }
+        ));
+    }
+}
+
+/// Once ready, a database goes on serving through what CloudNativePG does to it, as long as its primary is there.
+#[test]
+fn goes_on_serving_while_the_primary_answers() {
+    let mut observed = with_status(|status| {
+        status.phase = Some("Creating a new replica".into());
+        status.ready_instances = Some(1);
+    });
+    assert!(matches!(
+        converge(&observed).assessment.health,
+        Health::Progressing { .. }
+    ));
+    observed.database.status.as_mut().unwrap().phase = Some(Phase::Ready);
+    let assessment = converge(&observed).assessment;
+    assert_eq!(assessment.health, Health::Serving);
+    let degraded = assessment
+        .facts
+        .iter()
+        .find(|fact| fact.type_ == condition::DEGRADED)
+        .unwrap();
+    assert_eq!(
+        (degraded.status, degraded.message.as_str()),
+        (Some(true), "1 of 3 instances are ready.")
+    );
+}
+
+#[test]
+fn a_cluster_nobody_takes_up_means_that_the_operator_is_missing() {
+    let mut observed = with_cluster(settled(tier_spec()), |cluster| {
+        cluster.status = None;
+        cluster.metadata.creation_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)));
+    });
+    observed.children.connection_secret = Lookup::Absent;
+    let at_second = |second| match decide(&observed, &settings(), &chance(), at(second)) {
+        Plan::Converge(converge) => converge.assessment,
+        Plan::Claim(_) | Plan::Release => unreachable!(),
+    };
+    assert_eq!(at_second(59).trouble, None);
+    assert_eq!(at_second(59).look_again, Some(at(60)));
+    assert_eq!(
+        at_second(60).trouble.unwrap().reason,
+        Reason::OperatorMissing
+    );
+    assert_eq!(at_second(60).look_again, None);
+}
+
+/// What the pods show while CloudNativePG is setting up.
+#[test]
+fn causes() {
+    let pod = |status: &str| format!("metadata: {{name: orders-1}}\nstatus: {status}");
+    let container = |state: &str| {
+        pod(&format!(
+            "{{containerStatuses: [{{name: postgres, image: 'registry.example/postgresql:17.6', imageID: '', \
+             ready: false, restartCount: 0, state: {state}}}]}}"
+        ))
+    };
+    let scheduled = |message: &str| {
+        pod(&format!(
+            "{{conditions: [{{type: PodScheduled, status: 'False', reason: Unschedulable, message: '{message}'}}]}}"
+        ))
+    };
+    let table = [
+        (
+            container("{waiting: {reason: ErrImagePull}}"),
+            Some(Reason::ImagePull),
+        ),
+        (
+            container("{waiting: {reason: ImagePullBackOff}}"),
+            Some(Reason::ImagePull),
+        ),
+        (
+            container("{waiting: {reason: ErrImageNeverPull}}"),
+            Some(Reason::ImagePull),
+        ),
+        (
+            container("{waiting: {reason: InvalidImageName}}"),
+            Some(Reason::ImagePull),
+        ),
+        (
+            container("{waiting: {reason: CrashLoopBackOff}}"),
+            Some(Reason::InstanceCrashing),
+        ),
+        (container("{waiting: {reason: PodInitializing}}"), None),
+        (
+            scheduled("0/1 nodes are available: 1 Insufficient memory. preemption: none."),
+            Some(Reason::Unschedulable),
+        ),
+        (
+            scheduled("pod has unbound immediate PersistentVolumeClaims. not found"),
+            Some(Reason::Storage),
+        ),
+        (pod("{}"), None),
+    ];
+    for (yaml, expected) in table {
+        let mut observed = with_status(|status| {
+            status.phase = Some("Setting up primary".into());
+            status.ready_instances = None;
+        });
+        observed.symptoms.pods = vec![from_yaml(&yaml)];
+        assert_eq!(reason(&observed), expected, "{yaml}");
+    }
+}
+
+/// Trying and waiting for the next try are told in the same words, so that a status is not written for each.
+#[test]
+fn a_cause_is_told_in_the_same_words_all_the_time() {
+    let message = |waiting: &str| {
+        let mut observed = with_status(|status| status.phase = Some("Setting up primary".into()));
+        observed.symptoms.pods = vec![from_yaml(&format!(
+            "metadata: {{name: orders-1}}\nstatus: {{containerStatuses: [{{name: p, image: i, imageID: '', ready: false, \
+             restartCount: 0, state: {{waiting: {{reason: {waiting}, message: 'tried {waiting}'}}}}}}]}}"
+        ))];
+        converge(&observed).assessment.trouble.unwrap().message
+    };
+    assert_eq!(message("ErrImagePull"), message("ImagePullBackOff"));
+}
+
+#[test]
+fn backups() {
+    let condition = |type_: &str, status: &str, reason: &str| {
+        from_yaml(&format!(
+            "{{type: {type_}, status: '{status}', reason: {reason}, message: told, \
+             lastTransitionTime: '2026-01-01T00:00:00Z'}}"
+        ))
+    };
+    let healthy = |conditions: Vec<_>, window: &str| {
+        let mut observed = with_status(|status| status.conditions = conditions);
+        if let Lookup::Found(store) = &mut observed.children.object_store {
+            store.status = Some(from_yaml(&format!(
+                "serverRecoveryWindow: {{{SERVER_NAME}: {window}}}"
+            )));
+        }
+        let backup = converge(&observed).assessment.backup.unwrap();
+        assert!(backup.configured);
+        backup.healthy
+    };
+    let archiving = || condition("ContinuousArchiving", "True", "ContinuousArchivingSuccess");
+    let broken = || condition("ContinuousArchiving", "False", "ContinuousArchivingFailing");
+    let started = || condition("LastBackupSucceeded", "False", "BackupStarted");
+    let failed = || condition("LastBackupSucceeded", "False", "LastBackupFailed");
+    let succeeded = "{lastSuccessfulBackupTime: '2026-01-02T00:00:00Z', lastFailedBackupTime: '2026-01-01T00:00:00Z'}";
+    let failing = "{lastSuccessfulBackupTime: '2026-01-01T00:00:00Z', lastFailedBackupTime: '2026-01-02T00:00:00Z'}";
+    assert_eq!(healthy(vec![], "{}"), None);
+    assert_eq!(healthy(vec![archiving()], "{}"), None);
+    assert_eq!(healthy(vec![archiving()], succeeded), Some(true));
+    assert_eq!(healthy(vec![archiving(), started()], succeeded), Some(true));
+    assert_eq!(healthy(vec![archiving(), started()], "{}"), None);
+    assert_eq!(healthy(vec![archiving(), failed()], "{}"), Some(false));
+    assert_eq!(healthy(vec![archiving()], failing), Some(false));
+    assert_eq!(healthy(vec![broken()], succeeded), Some(false));
+
+    let plain = converge(&settled(plain_tier_spec()))
+        .assessment
+        .backup
+        .unwrap();
+    assert!(!plain.configured);
+    assert_eq!(revision(plain_tier_spec()).spec.template.backup, None);
+}
