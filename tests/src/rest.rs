@@ -1,0 +1,98 @@
+//! DAAP's REST API as a client sees it. Sends requests, keeps nothing.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use http::{Method, StatusCode, header::HeaderMap};
+use serde_json::Value;
+
+/// How long one request may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A client that speaks with one key, and trusts one certificate authority and no other.
+#[derive(Debug, Clone)]
+pub struct RestClient {
+    url: String,
+    key: String,
+    http: reqwest::Client,
+}
+
+/// What the API answered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body; null when there is none, or when it is no JSON.
+    pub body: Value,
+}
+
+impl RestClient {
+    /// A client for the API at `url`, whose certificate `authority` (PEM) has signed.
+    pub fn new(url: &str, authority: &str, key: &str) -> Result<Self> {
+        let authority = reqwest::Certificate::from_pem(authority.as_bytes());
+        let authority = authority.context("understanding a certificate authority")?;
+        let http = reqwest::Client::builder()
+            .tls_certs_only([authority])
+            .timeout(LIMIT)
+            .build();
+        Ok(Self {
+            url: url.to_owned(),
+            key: key.to_owned(),
+            http: http.context("making an HTTP client")?,
+        })
+    }
+
+    /// The same client with another key.
+    #[must_use]
+    pub fn with_key(&self, key: &str) -> Self {
+        Self {
+            key: key.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// Sends a request, with a JSON body unless it is null.
+    pub async fn send(&self, method: Method, path: &str, body: &Value) -> Result<Answer> {
+        let what = format!("{method} {path}");
+        let mut request = self
+            .http
+            .request(method, format!("{}{path}", self.url))
+            .bearer_auth(&self.key);
+        if !body.is_null() {
+            request = request.json(body);
+        }
+        let response = request.send().await.with_context(|| what.clone())?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.with_context(|| what)?;
+        Ok(Answer {
+            status,
+            headers,
+            body: serde_json::from_str(&text).unwrap_or_default(),
+        })
+    }
+
+    /// Reads.
+    pub async fn get(&self, path: &str) -> Result<Answer> {
+        self.send(Method::GET, path, &Value::Null).await
+    }
+
+    /// Makes.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Answer> {
+        self.send(Method::POST, path, body).await
+    }
+}
+
+impl Answer {
+    /// The body of an answer with this status; every other answer is an error that says what was answered.
+    pub fn expect(self, status: StatusCode) -> Result<Value> {
+        ensure!(
+            self.status == status,
+            "answered {}: {}",
+            self.status,
+            self.body
+        );
+        Ok(self.body)
+    }
+}
