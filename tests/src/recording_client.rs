@@ -44,21 +44,33 @@ pub struct Record(Arc<Mutex<Vec<Sent>>>);
 impl Record {
     /// Everything sent so far.
     pub fn all(&self) -> Vec<Sent> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The writes sent so far, leader election aside.
     pub fn writes(&self) -> Vec<Sent> {
-        self.all().into_iter().filter(|sent| sent.is_write() && !sent.is_lease()).collect()
+        self.all()
+            .into_iter()
+            .filter(|sent| sent.is_write() && !sent.is_lease())
+            .collect()
     }
 
     /// Forgets.
     pub fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 
     fn add(&self, sent: Sent) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(sent);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(sent);
     }
 }
 
@@ -81,7 +93,10 @@ impl<S> Layer<S> for RecordLayer {
     type Service = RecordService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RecordService { record: self.0.clone(), inner }
+        RecordService {
+            record: self.0.clone(),
+            inner,
+        }
     }
 }
 
@@ -100,13 +115,23 @@ where
     type Error = S::Error;
     type Future = S::Future;
 
-    fn poll_ready(&mut self, context: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+    fn poll_ready(
+        &mut self,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
-        self.record.add(Sent { method: request.method().clone(), path });
+        let path = request
+            .uri()
+            .path_and_query()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        self.record.add(Sent {
+            method: request.method().clone(),
+            path,
+        });
         self.inner.call(request)
     }
 }

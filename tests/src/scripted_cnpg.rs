@@ -33,7 +33,10 @@ impl ScriptedCnpg {
 
     /// Every Cluster gets the status that `script` gives it. The script is asked at every change of a Cluster, so it
     /// must settle: it is not written again while it gives the same.
-    pub fn start(client: &Client, script: impl Fn(&Cluster) -> Option<Value> + Send + Sync + 'static) -> Self {
+    pub fn start(
+        client: &Client,
+        script: impl Fn(&Cluster) -> Option<Value> + Send + Sync + 'static,
+    ) -> Self {
         let script: Arc<Script> = Arc::new(script);
         Self {
             tasks: [
@@ -53,7 +56,11 @@ impl Drop for ScriptedCnpg {
 /// The status of a Cluster whose instances all run what its spec says.
 pub fn healthy_status(cluster: &Cluster) -> Value {
     let instances = cluster.spec.instances.unwrap_or(1);
-    let names = cluster.spec.certificates.as_ref().and_then(|certificates| certificates.server_alt_dns_names.clone());
+    let names = cluster
+        .spec
+        .certificates
+        .as_ref()
+        .and_then(|certificates| certificates.server_alt_dns_names.clone());
     json!({
         "phase": "Cluster in healthy state",
         "instances": instances,
@@ -71,7 +78,10 @@ pub fn healthy_status(cluster: &Cluster) -> Value {
 
 async fn play_clusters(client: Client, script: Arc<Script>) -> Result<()> {
     let clusters: Api<Cluster> = Api::all(client.clone());
-    let mut changes = watcher(clusters, watcher::Config::default()).default_backoff().applied_objects().boxed();
+    let mut changes = watcher(clusters, watcher::Config::default())
+        .default_backoff()
+        .applied_objects()
+        .boxed();
     while let Some(cluster) = changes.next().await {
         // A watch that breaks, as when the API server restarts, is taken up again by the watcher.
         let Ok(cluster) = cluster else { continue };
@@ -86,7 +96,10 @@ async fn answer_cluster(client: &Client, cluster: &Cluster, status: Value) -> Re
     let namespace = cluster.namespace().context("a Cluster has a namespace")?;
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &namespace);
     let authority = Secret {
-        metadata: kube::api::ObjectMeta { name: Some(format!("{}-ca", cluster.name_any())), ..Default::default() },
+        metadata: kube::api::ObjectMeta {
+            name: Some(format!("{}-ca", cluster.name_any())),
+            ..Default::default()
+        },
         string_data: Some([("ca.crt".to_owned(), "a certificate".to_owned())].into()),
         ..Secret::default()
     };
@@ -95,14 +108,21 @@ async fn answer_cluster(client: &Client, cluster: &Cluster, status: Value) -> Re
     if !includes(&current, &status) {
         let clusters: Api<Cluster> = Api::namespaced(client.clone(), &namespace);
         let patch = Patch::Merge(json!({"status": status}));
-        clusters.patch_status(&cluster.name_any(), &PatchParams::default(), &patch).await.map(drop).or_else(gone)?;
+        clusters
+            .patch_status(&cluster.name_any(), &PatchParams::default(), &patch)
+            .await
+            .map(drop)
+            .or_else(gone)?;
     }
     Ok(())
 }
 
 async fn play_poolers(client: Client) -> Result<()> {
     let poolers: Api<Pooler> = Api::all(client.clone());
-    let mut changes = watcher(poolers, watcher::Config::default()).default_backoff().applied_objects().boxed();
+    let mut changes = watcher(poolers, watcher::Config::default())
+        .default_backoff()
+        .applied_objects()
+        .boxed();
     while let Some(pooler) = changes.next().await {
         let Ok(pooler) = pooler else { continue };
         answer_pooler(&client, &pooler).await?;
@@ -123,14 +143,22 @@ async fn answer_pooler(client: &Client, pooler: &Pooler) -> Result<()> {
             "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "pgbouncer", "image": "none"}]}},
         },
     }))?;
-    if tolerate_existing(deployments.create(&PostParams::default(), &deployment).await)? {
+    if tolerate_existing(
+        deployments
+            .create(&PostParams::default(), &deployment)
+            .await,
+    )? {
         let patch = Patch::Merge(json!({"status": {
             "replicas": instances, "readyReplicas": instances, "availableReplicas": instances,
         }}));
-        deployments.patch_status(&pooler.name_any(), &PatchParams::default(), &patch).await?;
+        deployments
+            .patch_status(&pooler.name_any(), &PatchParams::default(), &patch)
+            .await?;
         let poolers: Api<Pooler> = Api::namespaced(client.clone(), &namespace);
         let patch = Patch::Merge(json!({"status": {"instances": instances, "phase": "active"}}));
-        poolers.patch_status(&pooler.name_any(), &PatchParams::default(), &patch).await?;
+        poolers
+            .patch_status(&pooler.name_any(), &PatchParams::default(), &patch)
+            .await?;
     }
     Ok(())
 }
@@ -155,10 +183,16 @@ fn gone(error: kube::Error) -> Result<(), kube::Error> {
 /// Whether `whole` says everything that `part` says; nulls and absent fields are the same.
 fn includes(whole: &Value, part: &Value) -> bool {
     match part {
-        Value::Object(fields) => fields.iter().all(|(name, part)| includes(&whole[name.as_str()], part)),
+        Value::Object(fields) => fields
+            .iter()
+            .all(|(name, part)| includes(&whole[name.as_str()], part)),
         Value::Array(items) => {
             let whole = whole.as_array().map(Vec::as_slice).unwrap_or_default();
-            whole.len() == items.len() && whole.iter().zip(items).all(|(whole, part)| includes(whole, part))
+            whole.len() == items.len()
+                && whole
+                    .iter()
+                    .zip(items)
+                    .all(|(whole, part)| includes(whole, part))
         }
         part => whole == part,
     }

@@ -43,19 +43,27 @@ fn prepared() -> Vec<Prepared> {
     let bases: BTreeMap<String, Value> = serde_yaml::from_str(include_str!("bases.yaml")).unwrap();
     let cases: Vec<Case> = serde_yaml::from_str(include_str!("cases.yaml")).unwrap();
     assert!(cases.len() >= 100, "the table has {} cases", cases.len());
-    cases.into_iter().map(|case| prepare(&bases, case)).collect()
+    cases
+        .into_iter()
+        .map(|case| prepare(&bases, case))
+        .collect()
 }
 
 fn prepare(bases: &BTreeMap<String, Value>, case: Case) -> Prepared {
     let base = &bases[&case.kind];
     let old = case.from.map(|from| {
         let mut old = base.clone();
-        from.iter().for_each(|(pointer, value)| set(&mut old, pointer, value.clone()));
+        from.iter()
+            .for_each(|(pointer, value)| set(&mut old, pointer, value.clone()));
         old
     });
     let mut new = old.clone().unwrap_or_else(|| base.clone());
-    case.set.into_iter().for_each(|(pointer, value)| set(&mut new, &pointer, value));
-    case.remove.iter().for_each(|pointer| remove(&mut new, pointer));
+    case.set
+        .into_iter()
+        .for_each(|(pointer, value)| set(&mut new, &pointer, value));
+    case.remove
+        .iter()
+        .for_each(|pointer| remove(&mut new, pointer));
     Prepared {
         label: format!("{}: {}", case.kind, case.name),
         kind: case.kind,
@@ -66,9 +74,15 @@ fn prepare(bases: &BTreeMap<String, Value>, case: Case) -> Prepared {
     }
 }
 
-fn parent<'a>(object: &'a mut Value, pointer: &str) -> (&'a mut serde_json::Map<String, Value>, String) {
+fn parent<'a>(
+    object: &'a mut Value,
+    pointer: &str,
+) -> (&'a mut serde_json::Map<String, Value>, String) {
     let (parent, name) = pointer.rsplit_once('/').unwrap();
-    (object.pointer_mut(parent).unwrap().as_object_mut().unwrap(), name.to_owned())
+    (
+        object.pointer_mut(parent).unwrap().as_object_mut().unwrap(),
+        name.to_owned(),
+    )
 }
 
 fn set(object: &mut Value, pointer: &str, value: Value) {
@@ -101,7 +115,9 @@ fn stored(case: &Prepared) -> Option<Value> {
 }
 
 fn verdict(violations: &[Violation]) -> Option<String> {
-    violations.first().map(|violation| violation.pointer.clone())
+    violations
+        .first()
+        .map(|violation| violation.pointer.clone())
 }
 
 #[test]
@@ -110,13 +126,23 @@ fn the_facades_validators_give_the_tables_verdicts() {
     let wrong: Vec<_> = prepared()
         .into_iter()
         .filter_map(|case| {
-            let violations = rules[case.kind.as_str()].violations(&case.new, stored(&case).as_ref());
+            let violations =
+                rules[case.kind.as_str()].violations(&case.new, stored(&case).as_ref());
             let got = verdict(&violations);
-            (got != case.rejected_at)
-                .then(|| format!("{}\n  stated {:?}\n  got {violations:?}", case.label, case.rejected_at))
+            (got != case.rejected_at).then(|| {
+                format!(
+                    "{}\n  stated {:?}\n  got {violations:?}",
+                    case.label, case.rejected_at
+                )
+            })
         })
         .collect();
-    assert!(wrong.is_empty(), "{} cases differ:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} cases differ:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
 /// Defaults are part of what is judged: an object that leaves them out is judged as if it had them.
@@ -124,6 +150,13 @@ fn the_facades_validators_give_the_tables_verdicts() {
 fn defaults_are_judged_too() {
     let rules = Rules::of::<DaapTier>().unwrap();
     let mut tier = prepared().remove(0).new;
-    set(&mut tier, "/spec/availability", json!({"synchronous": {"number": 1}}));
-    assert_eq!(verdict(&rules.violations(&tier, None)).as_deref(), Some("/spec/availability/synchronous"));
+    set(
+        &mut tier,
+        "/spec/availability",
+        json!({"synchronous": {"number": 1}}),
+    );
+    assert_eq!(
+        verdict(&rules.violations(&tier, None)).as_deref(),
+        Some("/spec/availability/synchronous")
+    );
 }

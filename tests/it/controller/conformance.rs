@@ -1,0 +1,134 @@
+//! Every path and type that the controller emits exists in the CRDs of the pinned CloudNativePG and Barman plugin.
+
+use std::collections::BTreeMap;
+
+use daap_controller::{
+    database::{
+        build::{Objects, build, database_url},
+        plan::{Desired, Identity, Password, Store},
+    },
+    settings::Settings,
+};
+use daap_crds::{
+    cnpg::conformance::mismatches,
+    database::Incarnation,
+    name::{DatabaseName, TeamName},
+};
+use daap_tests::cluster::{
+    artifacts::{self, Manifest},
+    manifest,
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// The schemas of the pinned CRDs, by kind.
+fn schemas() -> BTreeMap<String, Value> {
+    [Manifest::Cnpg, Manifest::BarmanPlugin]
+        .into_iter()
+        .flat_map(|upstream| manifest::read(&artifacts::manifest(upstream).unwrap()).unwrap())
+        .filter(|object| manifest::kind(object) == "CustomResourceDefinition")
+        .map(|definition| {
+            let kind = definition.data["spec"]["names"]["kind"]
+                .as_str()
+                .unwrap()
+                .to_owned();
+            (
+                kind,
+                definition.data["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone(),
+            )
+        })
+        .collect()
+}
+
+/// A database of a tier with everything that a tier can have.
+fn everything() -> Desired {
+    let identity = Identity {
+        name: DatabaseName::parse("orders").unwrap(),
+        namespace: "daap-team-shop".to_owned(),
+        uid: "11111111-0000-4000-8000-000000000000".to_owned(),
+        team: TeamName::parse("shop").unwrap(),
+        tier: "gold".to_owned(),
+    };
+    let template = json!({
+        "description": "Everything",
+        "postgres": {"major": 17, "image": "registry.example/postgresql:17.6", "parameters": {"work_mem": "8MB"}},
+        "compute": {"cpu": "1500m", "memory": "2Gi"},
+        "storage": {"size": "20Gi", "class": "fast", "walSize": "5Gi"},
+        "availability": {"instances": 3, "synchronous": {"number": 1, "durability": "Preferred"}},
+        "backup": {"schedule": "0 3 * * *", "retention": "30d", "objectStore": "vault", "archiveTimeout": "2min"},
+        "pooling": {"mode": "Transaction", "maxClientConnections": 400, "defaultPoolSize": 25, "instances": 2},
+        "destruction": {"strategy": "Archive", "archiveRetention": "12w"},
+    });
+    let store = json!({
+        "url": "s3://backups/tenants", "endpoint": "https://s3.storage.example:7070", "region": "eu-north-1",
+        "credentials": {"secret": {"name": "vault-key"}}, "ca": {"name": "vault-ca", "key": "bundle"},
+    });
+    let url = database_url("s3://backups/tenants", &identity.namespace, &identity.uid);
+    Desired {
+        incarnation: Incarnation {
+            server_name: "22222222-0000-4000-8000-000000000000".to_owned(),
+            revision: "gold-0123456789".to_owned(),
+            postgres_major: 17,
+            backup_url: Some(url.clone()),
+            cluster_uid: Some("44444444-0000-4000-8000-000000000000".to_owned()),
+        },
+        identity,
+        template: serde_json::from_value(template).unwrap(),
+        application_password: Password::new("one".to_owned()),
+        observer_password: Password::new("two".to_owned()),
+        certificate_authority: None,
+        store: Some(Store {
+            spec: serde_json::from_value(store).unwrap(),
+            url,
+            secrets: BTreeMap::new(),
+        }),
+    }
+}
+
+/// A database of a tier whose image comes from a catalogue: the one thing that excludes another.
+fn from_a_catalogue() -> Desired {
+    let mut desired = everything();
+    desired.template.postgres.image = None;
+    desired.template.postgres.catalog =
+        Some(serde_json::from_value(json!({"name": "blessed"})).unwrap());
+    desired
+}
+
+fn assert_conforms(schemas: &BTreeMap<String, Value>, kind: &str, object: &impl Serialize) {
+    let object = serde_json::to_value(object).unwrap();
+    assert_eq!(object["kind"], kind);
+    let found: Vec<_> = mismatches(&schemas[kind], &object)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert!(found.is_empty(), "{kind}: {found:#?}");
+}
+
+#[test]
+fn what_is_emitted_fits_the_pinned_crds() {
+    let schemas = schemas();
+    for desired in [everything(), from_a_catalogue()] {
+        let Objects {
+            object_store,
+            cluster,
+            pooler,
+            scheduled_backup,
+            ..
+        } = build(&desired, &Settings::from_defaults().unwrap()).unwrap();
+        assert_conforms(&schemas, "Cluster", &cluster);
+        assert_conforms(&schemas, "Pooler", &pooler.unwrap());
+        assert_conforms(&schemas, "ObjectStore", &object_store.unwrap());
+        assert_conforms(&schemas, "ScheduledBackup", &scheduled_backup.unwrap());
+    }
+}
+
+/// The check itself can fail: a field that CloudNativePG never had is found.
+#[test]
+fn an_invented_field_is_found() {
+    let object = json!({"spec": {"instances": 1, "replicas": 3, "storage": {"size": 5}}});
+    let found: Vec<_> = mismatches(&schemas()["Cluster"], &object)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(found.len(), 2, "{found:?}");
+}

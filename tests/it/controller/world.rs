@@ -1,0 +1,199 @@
+//! A real API server with the controller running in this process, and CloudNativePG's part scripted.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use daap_controller::settings::Settings;
+use daap_crds::{DaapDatabase, DaapTier, Phase};
+use daap_tests::{
+    cluster::{control_plane::ControlPlane, wait},
+    recording_client::{Record, recording_client},
+};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{ObjectMeta, PostParams},
+};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How long anything that should happen may take on a slow machine.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// The namespace of the team `shop`, as the facade would make it.
+pub const SHOP: &str = "daap-team-shop";
+
+/// A real API server.
+pub struct World {
+    pub control_plane: ControlPlane,
+    pub client: Client,
+}
+
+impl World {
+    pub async fn start(name: &str) -> Self {
+        daap_config::process::install_crypto_provider();
+        let control_plane = ControlPlane::start(name).await.unwrap();
+        let client = control_plane.client();
+        for namespace in ["daap-system", SHOP] {
+            create_namespace(&client, namespace).await;
+        }
+        Self {
+            control_plane,
+            client,
+        }
+    }
+
+    /// A running controller, and the memory of what it sends.
+    pub fn controller(&self) -> RunningController {
+        self.controller_with(|_| ())
+    }
+
+    /// The same, with other settings.
+    pub fn controller_with(&self, change: impl FnOnce(&mut Settings)) -> RunningController {
+        let (client, record) = recording_client(self.control_plane.config()).unwrap();
+        let mut settings = Settings::from_defaults().unwrap();
+        settings.http_listen = ([127, 0, 0, 1], 0).into();
+        change(&mut settings);
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(daap_controller::run(settings, client, shutdown.clone()));
+        RunningController {
+            record,
+            shutdown,
+            task,
+        }
+    }
+
+    pub async fn create_tier(&self, name: &str) {
+        self.create_tier_with(name, |_| ()).await;
+    }
+
+    pub async fn create_tier_with(&self, name: &str, change: impl FnOnce(&mut Value)) {
+        let mut tier = json!({
+            "apiVersion": "daap.dev/v1alpha1", "kind": "DaapTier",
+            "metadata": {"name": name},
+            "spec": {
+                "description": "For trying things out.",
+                "postgres": {"major": 17, "image": "registry.example/postgresql:17.6"},
+                "compute": {"cpu": "100m", "memory": "256Mi"},
+                "storage": {"size": "1Gi"},
+                "destruction": {"strategy": "Hard"},
+            },
+        });
+        change(&mut tier);
+        let tiers: Api<DaapTier> = Api::all(self.client.clone());
+        tiers
+            .create(
+                &PostParams::default(),
+                &serde_json::from_value(tier).unwrap(),
+            )
+            .await
+            .unwrap();
+    }
+
+    pub fn databases(&self) -> Api<DaapDatabase> {
+        Api::namespaced(self.client.clone(), SHOP)
+    }
+
+    pub async fn create_database(&self, name: &str, tier: &str) {
+        let database = json!({
+            "apiVersion": "daap.dev/v1alpha1", "kind": "DaapDatabase",
+            "metadata": {"name": name}, "spec": {"tier": tier, "ownerTeam": "shop"},
+        });
+        let database = serde_json::from_value(database).unwrap();
+        self.databases()
+            .create(&PostParams::default(), &database)
+            .await
+            .unwrap();
+    }
+
+    /// Waits until a database has a phase, and returns it.
+    pub async fn await_phase(&self, name: &str, phase: Phase) -> DaapDatabase {
+        self.await_database(name, &format!("being {phase}"), |database| {
+            database.status.as_ref().and_then(|status| status.phase) == Some(phase)
+        })
+        .await
+    }
+
+    /// Waits until a database is as `condition` wants it, and returns it.
+    pub async fn await_database(
+        &self,
+        name: &str,
+        what: &str,
+        condition: impl Fn(&DaapDatabase) -> bool,
+    ) -> DaapDatabase {
+        let databases = self.databases();
+        wait::until(
+            &format!("{name} {what}"),
+            SOON,
+            async || -> Result<DaapDatabase> {
+                let database = databases.get(name).await?;
+                ensure!(condition(&database), "it is {:?}", database.status);
+                Ok(database)
+            },
+        )
+        .await
+        .unwrap()
+    }
+
+    /// Waits until every database of the team is ready.
+    pub async fn await_all_ready(&self, count: usize) {
+        let databases = self.databases();
+        wait::until(
+            "all databases being ready",
+            3 * SOON,
+            async || -> Result<()> {
+                let list = databases
+                    .list(&Default::default())
+                    .await
+                    .context("listing databases")?;
+                let ready = |database: &&DaapDatabase| {
+                    database.status.as_ref().and_then(|status| status.phase) == Some(Phase::Ready)
+                };
+                let waiting: Vec<_> = list
+                    .items
+                    .iter()
+                    .filter(|database| !ready(database))
+                    .map(|database| database.name_any())
+                    .collect();
+                ensure!(
+                    list.items.len() == count && waiting.is_empty(),
+                    "waiting for {waiting:?}"
+                );
+                Ok(())
+            },
+        )
+        .await
+        .unwrap();
+    }
+}
+
+pub async fn create_namespace(client: &Client, name: &str) {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let namespace = Namespace {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            ..ObjectMeta::default()
+        },
+        ..Namespace::default()
+    };
+    namespaces
+        .create(&PostParams::default(), &namespace)
+        .await
+        .unwrap();
+}
+
+/// A controller that runs in this process.
+pub struct RunningController {
+    pub record: Record,
+    shutdown: CancellationToken,
+    task: JoinHandle<Result<(), daap_controller::RunError>>,
+}
+
+impl RunningController {
+    /// Asks it to end, and waits until it has.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+}
