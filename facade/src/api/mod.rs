@@ -1,0 +1,44 @@
+//! The operations of the contract and what they carry. poem-openapi lives here: it parses what comes in, writes what
+//! goes out and generates the contract. No decision is made here: every operation calls one use case.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`contract`] | the OpenAPI document, and what the server reads from it |
+//! | [`databases`], [`tiers`], [`system`] | the operations |
+//! | [`caller`] | who asks, as an argument of an operation |
+//! | [`body`] | a JSON body, judged by the contract |
+//! | [`problem`] | the answer of everything that fails |
+//! | [`date_time`], [`pattern`] | values |
+
+pub mod body;
+pub mod caller;
+pub mod contract;
+pub mod databases;
+pub mod date_time;
+pub mod pattern;
+pub mod problem;
+pub mod system;
+pub mod tiers;
+
+use std::sync::Arc;
+
+use poem::{EndpointExt as _, IntoEndpoint as _, endpoint::BoxEndpoint};
+
+use self::contract::Contract;
+use crate::{http::metrics::Metrics, service::Service};
+
+/// Groups of operations.
+#[derive(poem_openapi::Tags)]
+pub enum Group {
+    /// PostgreSQL databases: ask for one, see what became of it, learn how to connect.
+    Databases,
+    /// The menu of guarantees that platform teams define and product teams choose from.
+    Tiers,
+    /// The service itself.
+    System,
+}
+
+/// Every operation, as an endpoint.
+pub fn endpoint(service: Arc<Service>, contract: Arc<Contract>, metrics: Arc<Metrics>) -> BoxEndpoint<'static> {
+    contract::openapi_service().into_endpoint().data(service).data(contract).data(metrics).boxed()
+}

@@ -1,0 +1,212 @@
+//! The answer of everything that fails: a problem document (RFC 9457). Pure.
+//!
+//! [`error`] carries a failure out of an operation; the server turns it into a response at the last step, where the
+//! request id is known. [`problems!`] states in the contract which statuses an operation answers that way.
+
+use poem_openapi::{
+    Object,
+    registry::{MetaHeader, MetaMediaType, MetaResponse, MetaSchema, MetaSchemaRef},
+    types::Type as _,
+};
+
+use crate::domain::failure::{Code, Failure};
+
+/// The media type of problem documents.
+pub const CONTENT_TYPE: &str = "application/problem+json";
+
+/// What went wrong, as described by RFC 9457.
+#[derive(Debug, Clone, Object)]
+#[oai(skip_serializing_if_is_none)]
+pub struct Problem {
+    /// Identifies the kind of problem, as a reference relative to this service.
+    #[oai(rename = "type", validator(max_length = 100, pattern = "^/problems/[a-z-]+$"))]
+    pub kind: String,
+    /// The kind of problem in words, the same each time.
+    #[oai(validator(max_length = 100))]
+    pub title: String,
+    /// The HTTP status.
+    #[oai(validator(minimum(value = "400"), maximum(value = "599")))]
+    pub status: i32,
+    /// What went wrong this time.
+    #[oai(validator(max_length = 4000))]
+    pub detail: String,
+    /// A stable code for programs.
+    #[oai(validator(max_length = 60, pattern = "^[a-z-]+$"))]
+    pub code: String,
+    /// Identifies the request in the logs of the service. Give it to the platform team when you ask for help.
+    #[oai(validator(max_length = 128))]
+    pub request_id: String,
+    /// What is wrong, field by field.
+    #[oai(validator(max_items = 1000))]
+    pub errors: Option<Vec<FieldProblem>>,
+}
+
+/// What is wrong with one field of the body, or with one query parameter.
+#[derive(Debug, Clone, Object)]
+pub struct FieldProblem {
+    /// The field, as a JSON pointer (RFC 6901) into the body; or a query parameter, as its name after '?'.
+    #[oai(validator(max_length = 1000))]
+    pub pointer: String,
+    /// What is wrong and what would be right.
+    #[oai(validator(max_length = 4000))]
+    pub detail: String,
+}
+
+impl Problem {
+    /// The document that tells of a failure.
+    pub fn new(failure: &Failure, request_id: &str) -> Self {
+        let errors = failure.errors.iter().map(|error| FieldProblem {
+            pointer: error.pointer.clone(),
+            detail: error.detail.clone(),
+        });
+        Self {
+            kind: format!("/problems/{}", failure.code.as_str()),
+            title: failure.code.title().to_owned(),
+            status: i32::from(status(failure.code)),
+            detail: failure.detail.clone(),
+            code: failure.code.as_str().to_owned(),
+            request_id: request_id.to_owned(),
+            errors: (!failure.errors.is_empty()).then(|| errors.collect()),
+        }
+    }
+}
+
+/// The HTTP status of a code.
+pub const fn status(code: Code) -> u16 {
+    match code {
+        Code::MalformedBody | Code::InvalidParameter => 400,
+        Code::Unauthenticated => 401,
+        Code::Forbidden => 403,
+        Code::NotFound => 404,
+        Code::MethodNotAllowed => 405,
+        Code::BodyTimeout => 408,
+        Code::NameTaken | Code::NamespaceConflict => 409,
+        Code::BodyTooLarge => 413,
+        Code::UnsupportedMediaType => 415,
+        Code::InvalidFields => 422,
+        Code::Internal => 500,
+        Code::Unavailable => 503,
+    }
+}
+
+/// A failure on its way out of an operation.
+pub fn error(failure: Failure) -> poem::Error {
+    let status = http::StatusCode::from_u16(status(failure.code)).unwrap_or_default();
+    poem::Error::new(failure, status)
+}
+
+/// How the contract describes the failures that are answered with these statuses.
+pub fn responses(statuses: &[u16]) -> Vec<MetaResponse> {
+    statuses
+        .iter()
+        .map(|status| MetaResponse {
+            description: description(*status),
+            status: Some(*status),
+            status_range: None,
+            content: vec![MetaMediaType { content_type: CONTENT_TYPE, schema: Problem::schema_ref() }],
+            headers: headers(*status),
+        })
+        .collect()
+}
+
+const fn description(status: u16) -> &'static str {
+    match status {
+        400 => "The request is malformed, or a parameter is unknown or has no usable value.",
+        401 => "No valid API key was sent.",
+        403 => "The role of the key, or its team, does not allow this.",
+        404 => "There is no such thing, or it belongs to another team.",
+        408 => "The body did not arrive in time.",
+        409 => "This conflicts with something that exists.",
+        413 => "The body is larger than 1 MiB.",
+        415 => "The body is not in an accepted media type.",
+        422 => "One or more fields break a rule.",
+        503 => "Something that is needed does not answer at the moment. Nothing was done, or what was done is kept: try again.",
+        _ => "A mistake on the side of the service.",
+    }
+}
+
+fn headers(status: u16) -> Vec<MetaHeader> {
+    let header = |name: &str, description: &str, schema| MetaHeader {
+        name: name.to_owned(),
+        description: Some(description.to_owned()),
+        required: true,
+        deprecated: false,
+        schema: MetaSchemaRef::Inline(Box::new(schema)),
+    };
+    match status {
+        401 => {
+            let schema = MetaSchema { max_length: Some(100), ..MetaSchema::new("string") };
+            vec![header("WWW-Authenticate", "How to authenticate.", schema)]
+        }
+        503 => {
+            let schema = MetaSchema { minimum: Some(0.0), maximum: Some(3600.0), ..MetaSchema::new_with_format("integer", "int32") };
+            vec![header("Retry-After", "After how many seconds it makes sense to try again.", schema)]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Defines the failures of one operation, with the statuses that the contract lists for it.
+macro_rules! problems {
+    ($(#[$doc:meta])* $name:ident: $($status:literal)+) => {
+        $(#[$doc])*
+        pub struct $name($crate::domain::failure::Failure);
+
+        impl From<$crate::domain::failure::Failure> for $name {
+            fn from(failure: $crate::domain::failure::Failure) -> Self {
+                Self(failure)
+            }
+        }
+
+        impl From<$name> for poem::Error {
+            fn from($name(failure): $name) -> Self {
+                $crate::api::problem::error(failure)
+            }
+        }
+
+        impl poem_openapi::ApiResponse for $name {
+            fn meta() -> poem_openapi::registry::MetaResponses {
+                poem_openapi::registry::MetaResponses { responses: $crate::api::problem::responses(&[$($status),+]) }
+            }
+
+            fn register(registry: &mut poem_openapi::registry::Registry) {
+                <$crate::api::problem::Problem as poem_openapi::types::Type>::register(registry);
+            }
+        }
+    };
+}
+pub(crate) use problems;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The whole table, so that a change of a published status shows as a change of a line.
+    #[test]
+    fn statuses() {
+        let table = Code::ALL.map(|code| format!("{} {} {}", status(code), code.as_str(), code.title())).join("\n");
+        insta::assert_snapshot!(table, @r"
+        401 unauthenticated A valid API key is required
+        403 forbidden Not allowed
+        404 not-found Not found
+        405 method-not-allowed Method not allowed
+        415 unsupported-media-type Unsupported media type
+        413 body-too-large Body too large
+        408 body-timeout Body not received in time
+        400 malformed-body Malformed body
+        400 invalid-parameter Invalid parameter
+        422 invalid-fields Invalid fields
+        409 name-taken Name taken
+        409 namespace-conflict Namespace not usable
+        503 unavailable Temporarily unavailable
+        500 internal Internal error
+        ");
+    }
+
+    #[test]
+    fn never_tells_the_cause() {
+        let failure = Failure::unavailable("The metadata database", "password of daap refused at 10.0.0.7");
+        let problem = format!("{:?}", Problem::new(&failure, "id"));
+        assert!(!problem.contains("10.0.0.7"), "{problem}");
+    }
+}

@@ -1,0 +1,145 @@
+//! The operations about the service itself. None of them needs a key.
+
+use std::sync::Arc;
+
+use poem::web::Data;
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi, payload::{Json, PlainText}, types::Any};
+use serde_json::Value;
+
+use super::{Group, contract::Contract, problem::problems};
+use crate::{
+    domain::failure::Failure,
+    http::metrics::Metrics,
+    service::{Service, readiness::DependencyState},
+};
+
+/// The operations about the service itself.
+pub struct System;
+
+/// Whether something can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case")]
+pub enum Usability {
+    /// It can.
+    Ready,
+    /// It cannot.
+    NotReady,
+}
+
+/// The process answers.
+#[derive(Debug, Object)]
+pub struct Health {
+    /// Always 'ok'.
+    #[oai(validator(max_length = 10))]
+    status: String,
+}
+
+/// Whether the service can do its work.
+#[derive(Debug, Object)]
+pub struct Readiness {
+    /// Whether all of its dependencies answer.
+    status: Usability,
+    /// What it depends on.
+    #[oai(validator(max_items = 20))]
+    dependencies: Vec<DependencyReadiness>,
+}
+
+/// Something that the service depends on.
+#[derive(Debug, Object)]
+pub struct DependencyReadiness {
+    /// Its name.
+    #[oai(validator(max_length = 60))]
+    name: String,
+    /// Whether it answers.
+    status: Usability,
+}
+
+/// Whether the service can do its work.
+#[derive(ApiResponse)]
+pub enum ReadinessAnswer {
+    /// Everything that is needed answers.
+    #[oai(status = 200)]
+    Ready(Json<Readiness>),
+    /// Something that is needed does not answer; the answer names it.
+    #[oai(status = 503)]
+    NotReady(Json<Readiness>),
+}
+
+/// The contract.
+#[derive(ApiResponse)]
+pub enum ContractAnswer {
+    /// The OpenAPI document of this service.
+    #[oai(status = 200)]
+    Document(Json<Any<Value>>),
+}
+
+/// The metrics of this process.
+#[derive(ApiResponse)]
+pub enum MetricsAnswer {
+    /// Metrics in the text format that Prometheus reads.
+    #[oai(status = 200)]
+    Text(PlainText<String>),
+}
+
+/// The process answers.
+#[derive(ApiResponse)]
+pub enum HealthAnswer {
+    /// The process answers.
+    #[oai(status = 200)]
+    Alive(Json<Health>),
+}
+
+problems! {
+    /// How an operation without a key fails.
+    SystemProblem: 500
+}
+
+#[OpenApi(tag = "Group::System")]
+impl System {
+    /// Is the process alive?
+    ///
+    /// Answers as soon as the process does, whether or not what it depends on can be reached.
+    #[oai(path = "/health", method = "get", operation_id = "getHealth")]
+    async fn health(&self) -> Result<HealthAnswer, SystemProblem> {
+        Ok(HealthAnswer::Alive(Json(Health { status: "ok".to_owned() })))
+    }
+
+    /// Can the service do its work?
+    ///
+    /// Names everything that the service depends on and tells whether it answers.
+    #[oai(path = "/ready", method = "get", operation_id = "getReadiness")]
+    async fn ready(&self, service: Data<&Arc<Service>>) -> Result<ReadinessAnswer, SystemProblem> {
+        let states = service.readiness().await;
+        let all = states.iter().all(|state| state.ready);
+        let readiness =
+            Json(Readiness { status: usability(all), dependencies: states.into_iter().map(Into::into).collect() });
+        Ok(if all { ReadinessAnswer::Ready(readiness) } else { ReadinessAnswer::NotReady(readiness) })
+    }
+
+    /// This contract
+    ///
+    /// The OpenAPI document that describes every operation of the service.
+    #[oai(path = "/openapi.json", method = "get", operation_id = "getContract")]
+    async fn contract(&self, contract: Data<&Arc<Contract>>) -> Result<ContractAnswer, SystemProblem> {
+        Ok(ContractAnswer::Document(Json(Any(contract.document().clone()))))
+    }
+
+    /// Metrics
+    ///
+    /// Counts and durations of requests, for Prometheus.
+    #[oai(path = "/metrics", method = "get", operation_id = "getMetrics")]
+    async fn metrics(&self, metrics: Data<&Arc<Metrics>>) -> Result<MetricsAnswer, SystemProblem> {
+        let text = metrics.text().map_err(Failure::internal)?;
+        Ok(MetricsAnswer::Text(PlainText(text)))
+    }
+}
+
+fn usability(ready: bool) -> Usability {
+    if ready { Usability::Ready } else { Usability::NotReady }
+}
+
+impl From<DependencyState> for DependencyReadiness {
+    fn from(state: DependencyState) -> Self {
+        Self { name: state.name.to_owned(), status: usability(state.ready) }
+    }
+}

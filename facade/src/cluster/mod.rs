@@ -1,0 +1,119 @@
+//! The Kubernetes cluster. The only reads and writes of custom resources, and the only place that makes namespaces.
+//!
+//! In: domain types. Out: the same, or a failure that says the API does not answer. Every call has a deadline, and
+//! none is repeated unseen.
+
+mod databases;
+mod namespaces;
+mod tiers;
+
+use std::{fmt::Debug, time::Duration};
+
+use async_trait::async_trait;
+use daap_crds::DaapTier;
+use kube::{
+    Api, Client, Resource,
+    api::ListParams,
+    core::{DeserializeGuard, error_boundary::InvalidObject},
+};
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        database::{Database, NewDatabase},
+        failure::Failure,
+        tier::Tier,
+    },
+    service::ports::{Dependency, Resources},
+};
+
+/// How long one call to the Kubernetes API may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// How long the question whether it answers may take.
+const CHECK_DEADLINE: Duration = Duration::from_secs(2);
+/// How many objects one page of a LIST has.
+const PAGE: u32 = 500;
+
+/// The cluster, through a client.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+}
+
+impl Cluster {
+    /// The cluster behind a client.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+}
+
+#[async_trait]
+impl Resources for Cluster {
+    async fn create_database(&self, new: &NewDatabase, intent: Uuid) -> Result<Database, Failure> {
+        self.ensure_namespace(&new.owner_team).await?;
+        self.create(new, intent).await
+    }
+
+    async fn tiers(&self) -> Result<Vec<Tier>, Failure> {
+        self.list_tiers().await
+    }
+
+    async fn tier(&self, name: &str) -> Result<Option<Tier>, Failure> {
+        self.get_tier(name).await
+    }
+}
+
+#[async_trait]
+impl Dependency for Cluster {
+    fn name(&self) -> &'static str {
+        "kubernetes"
+    }
+
+    /// Asks for one tier, which also tells whether the custom resources are installed and may be read.
+    async fn check(&self) -> Result<(), Failure> {
+        let tiers: Api<DaapTier> = Api::all(self.client.clone());
+        let one = ListParams::default().limit(1);
+        let listed = tokio::time::timeout(CHECK_DEADLINE, tiers.list_metadata(&one)).await.map_err(unavailable)?;
+        listed.map(|_| ()).map_err(unavailable)
+    }
+}
+
+/// Every object, page by page.
+///
+/// An object that does not decode is logged and left out: it must not hide the others.
+async fn list_all<K>(objects: &Api<DeserializeGuard<K>>, selector: Option<String>) -> Result<Vec<K>, Failure>
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+{
+    let mut params = ListParams { field_selector: selector, ..ListParams::default().limit(PAGE) };
+    let mut all = Vec::new();
+    loop {
+        let page = within_deadline(objects.list(&params)).await.map_err(unavailable)?;
+        all.extend(page.items.into_iter().filter_map(|DeserializeGuard(object)| decoded(object)));
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(all),
+        }
+    }
+}
+
+fn decoded<K>(object: Result<K, InvalidObject>) -> Option<K> {
+    object
+        .inspect_err(|invalid| {
+            let name = invalid.metadata.name.as_deref().unwrap_or_default();
+            tracing::warn!(object.name = name, error.message = %invalid, "an object cannot be decoded and is left out");
+        })
+        .ok()
+}
+
+/// What a call answers, in its deadline.
+async fn within_deadline<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+    tokio::time::timeout(DEADLINE, call)
+        .await
+        .unwrap_or_else(|elapsed| Err(kube::Error::Service(elapsed.into())))
+}
+
+fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
+    Failure::unavailable("The Kubernetes API", error)
+}

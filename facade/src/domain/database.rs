@@ -1,0 +1,197 @@
+//! What is asked and answered about a database. Pure.
+
+use daap_crds::{
+    DaapDatabase, DaapDatabaseSpec, Phase,
+    database::{self, Admission, BackupStatus, Endpoint, ExtensionsStatus, Problem, SecretReference},
+    label,
+    name::{DatabaseName, TeamName},
+};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+/// A database that somebody asks for, with names that are names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDatabase {
+    /// The name.
+    pub name: DatabaseName,
+    /// The team that will own it, and whose namespace it is placed in.
+    pub owner_team: TeamName,
+    /// The tier.
+    pub tier: String,
+    /// What it is for.
+    pub purpose: Option<String>,
+}
+
+impl NewDatabase {
+    /// The custom resource that asks for it, marked with the audit intent that makes it.
+    pub fn resource(&self, intent: Uuid) -> DaapDatabase {
+        let spec = DaapDatabaseSpec {
+            tier: self.tier.clone(),
+            owner_team: self.owner_team.to_string(),
+            purpose: self.purpose.clone(),
+            state: database::State::Active,
+            deletion_protection: false,
+            restore: None,
+            destruction: None,
+            backup_request: None,
+            // A person waits for the answer: no room means no, not later.
+            admission: Admission::FailFast,
+            tier_revision: None,
+        };
+        let mut resource = DaapDatabase::new(self.name.as_str(), spec);
+        resource.metadata.namespace = Some(self.owner_team.namespace());
+        resource.metadata.annotations = Some([(label::INTENT.to_owned(), intent.to_string())].into());
+        resource
+    }
+}
+
+/// Whether the resource was made by this audit intent.
+pub fn made_by(resource: &DaapDatabase, intent: Uuid) -> bool {
+    let annotations = resource.metadata.annotations.as_ref();
+    annotations.and_then(|all| all.get(label::INTENT)).is_some_and(|mark| *mark == intent.to_string())
+}
+
+/// The record of a database.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Database {
+    /// The uid of the resource.
+    pub id: Uuid,
+    /// The name.
+    pub name: String,
+    /// The team that owns it.
+    pub owner_team: String,
+    /// What it is for.
+    pub purpose: Option<String>,
+    /// The tier.
+    pub tier: String,
+    /// The revision of the tier it is bound to.
+    pub tier_revision: Option<String>,
+    /// The public status.
+    pub status: Phase,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// Whether destroying is refused.
+    pub deletion_protection: bool,
+    /// Where applications connect. Only while ready.
+    pub connection: Option<Connection>,
+    /// Backups. Absent: not known yet.
+    pub backup: Option<BackupStatus>,
+    /// The extensions enabled.
+    pub extensions: Option<ExtensionsStatus>,
+    /// Why it is not what was asked for.
+    pub problem: Option<Problem>,
+}
+
+/// Where applications connect, and where they find what they need for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Connection {
+    /// Host, port and database.
+    pub endpoint: Endpoint,
+    /// The Secret with the credentials.
+    pub secret: SecretReference,
+    /// The Secret with the certificate authority.
+    pub ca_secret: Option<SecretReference>,
+}
+
+impl Database {
+    /// The record of a resource; `None` for one that no API server has stored.
+    pub fn from_resource(resource: DaapDatabase) -> Option<Self> {
+        let DaapDatabase { metadata, spec, status } = resource;
+        let status = status.unwrap_or_default();
+        let phase = status.phase.unwrap_or_default();
+        let connection = status.endpoint.zip(status.connection_secret).map(|(endpoint, secret)| Connection {
+            endpoint,
+            secret,
+            ca_secret: status.ca_secret,
+        });
+        Some(Self {
+            id: metadata.uid?.parse().ok()?,
+            name: metadata.name?,
+            owner_team: spec.owner_team,
+            purpose: spec.purpose,
+            tier: spec.tier,
+            tier_revision: spec.tier_revision,
+            status: phase,
+            created_at: metadata.creation_timestamp?.0,
+            deletion_protection: spec.deletion_protection,
+            connection: connection.filter(|_| phase == Phase::Ready),
+            backup: status.backup,
+            extensions: status.extensions,
+            problem: status.problem,
+        })
+    }
+}
+
+/// Which databases are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct DatabaseFilter {
+    /// Owned by this team.
+    pub owner_team: Option<String>,
+    /// With this status. Absent: every one that still exists.
+    pub status: Option<Phase>,
+    /// Of this tier.
+    pub tier: Option<String>,
+}
+
+impl DatabaseFilter {
+    /// Whether the database is asked for.
+    pub fn matches(&self, database: &Database) -> bool {
+        self.owner_team.as_ref().is_none_or(|team| *team == database.owner_team)
+            && self.tier.as_ref().is_none_or(|tier| *tier == database.tier)
+            && match self.status {
+                Some(status) => status == database.status,
+                None => database.status != Phase::Deleted,
+            }
+    }
+
+    /// The filter as text, for the fingerprint of a cursor.
+    pub fn fingerprint_text(&self) -> String {
+        format!("{:?}\n{:?}\n{:?}", self.owner_team, self.status, self.tier)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn resource(phase: &str) -> DaapDatabase {
+        serde_json::from_value(json!({
+            "apiVersion": "daap.dev/v1alpha1", "kind": "DaapDatabase",
+            "metadata": {"name": "orders", "uid": "0b7e7d5e-6c8e-4a55-9f5a-7c1b8f6f3a10", "creationTimestamp": "2026-01-02T03:04:05Z"},
+            "spec": {"tier": "dev", "ownerTeam": "shop"},
+            "status": {
+                "phase": phase,
+                "endpoint": {"host": "orders-rw.daap-team-shop.svc", "port": 5432, "database": "app"},
+                "connectionSecret": {"namespace": "daap-team-shop", "name": "orders-conn"}
+            }
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn tells_where_to_connect_only_while_ready() {
+        assert!(Database::from_resource(resource("ready")).unwrap().connection.is_some());
+        assert!(Database::from_resource(resource("frozen")).unwrap().connection.is_none());
+    }
+
+    #[test]
+    fn deleted_databases_are_listed_only_when_asked_for() {
+        let deleted = Database::from_resource(resource("deleted")).unwrap();
+        assert!(!DatabaseFilter::default().matches(&deleted));
+        assert!(DatabaseFilter { status: Some(Phase::Deleted), ..Default::default() }.matches(&deleted));
+    }
+
+    #[test]
+    fn only_its_own_resource_is_adopted() {
+        let new = NewDatabase {
+            name: DatabaseName::parse("orders").unwrap(),
+            owner_team: TeamName::parse("shop").unwrap(),
+            tier: "dev".to_owned(),
+            purpose: None,
+        };
+        let intent = Uuid::from_u128(1);
+        assert!(made_by(&new.resource(intent), intent));
+        assert!(!made_by(&new.resource(intent), Uuid::from_u128(2)));
+    }
+}

@@ -1,0 +1,183 @@
+//! Why something was not done, in words for the caller and, apart from them, a cause for the log. Pure, and free of
+//! transport: which HTTP status a [`Code`] has is said at the edge.
+
+use std::{error::Error, fmt, time::Duration};
+
+/// A stable code. Once published, it keeps its meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// No key, or none that is valid.
+    Unauthenticated,
+    /// The role does not allow it.
+    Forbidden,
+    /// No such thing, or none that the caller may know of.
+    NotFound,
+    /// The path exists, the method does not.
+    MethodNotAllowed,
+    /// The body is in a format that is not accepted.
+    UnsupportedMediaType,
+    /// The body is too large.
+    BodyTooLarge,
+    /// The body did not arrive in time.
+    BodyTimeout,
+    /// The body is no JSON of the expected shape.
+    MalformedBody,
+    /// A parameter is unknown or has no usable value.
+    InvalidParameter,
+    /// Fields break rules.
+    InvalidFields,
+    /// Something of that name exists.
+    NameTaken,
+    /// The team's namespace exists and is not DAAP's.
+    NamespaceConflict,
+    /// Something that is needed does not answer.
+    Unavailable,
+    /// A mistake of ours.
+    Internal,
+}
+
+impl Code {
+    /// Every code.
+    pub const ALL: [Self; 14] = [
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::UnsupportedMediaType,
+        Self::BodyTooLarge,
+        Self::BodyTimeout,
+        Self::MalformedBody,
+        Self::InvalidParameter,
+        Self::InvalidFields,
+        Self::NameTaken,
+        Self::NamespaceConflict,
+        Self::Unavailable,
+        Self::Internal,
+    ];
+
+    /// The code as text.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not-found",
+            Self::MethodNotAllowed => "method-not-allowed",
+            Self::UnsupportedMediaType => "unsupported-media-type",
+            Self::BodyTooLarge => "body-too-large",
+            Self::BodyTimeout => "body-timeout",
+            Self::MalformedBody => "malformed-body",
+            Self::InvalidParameter => "invalid-parameter",
+            Self::InvalidFields => "invalid-fields",
+            Self::NameTaken => "name-taken",
+            Self::NamespaceConflict => "namespace-conflict",
+            Self::Unavailable => "unavailable",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// A short title, the same for every occurrence.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "A valid API key is required",
+            Self::Forbidden => "Not allowed",
+            Self::NotFound => "Not found",
+            Self::MethodNotAllowed => "Method not allowed",
+            Self::UnsupportedMediaType => "Unsupported media type",
+            Self::BodyTooLarge => "Body too large",
+            Self::BodyTimeout => "Body not received in time",
+            Self::MalformedBody => "Malformed body",
+            Self::InvalidParameter => "Invalid parameter",
+            Self::InvalidFields => "Invalid fields",
+            Self::NameTaken => "Name taken",
+            Self::NamespaceConflict => "Namespace not usable",
+            Self::Unavailable => "Temporarily unavailable",
+            Self::Internal => "Internal error",
+        }
+    }
+}
+
+/// What is wrong with one field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldError {
+    /// The field, as a JSON pointer into the body, or the name of a parameter after `?`.
+    pub pointer: String,
+    /// What is wrong and what would be right.
+    pub detail: String,
+}
+
+impl FieldError {
+    /// A field and what is wrong with it.
+    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), detail: detail.into() }
+    }
+}
+
+/// Why something was not done.
+#[derive(Debug)]
+pub struct Failure {
+    /// The kind of failure.
+    pub code: Code,
+    /// A sentence for the caller.
+    pub detail: String,
+    /// What is wrong, field by field.
+    pub errors: Vec<FieldError>,
+    /// When it makes sense to try again.
+    pub retry_after: Option<Duration>,
+    /// The cause, for the log only.
+    pub cause: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl Failure {
+    /// A failure with a sentence for the caller.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None, cause: None }
+    }
+
+    /// No such thing. The same for what does not exist and for what the caller may not know of.
+    pub fn not_found(what: &str) -> Self {
+        Self::new(Code::NotFound, format!("There is no such {what}."))
+    }
+
+    /// Fields break rules.
+    pub fn invalid(errors: Vec<FieldError>) -> Self {
+        Self { errors, ..Self::new(Code::InvalidFields, "One or more fields break a rule; see 'errors'.") }
+    }
+
+    /// The body has not the expected shape.
+    pub fn malformed(detail: impl Into<String>, errors: Vec<FieldError>) -> Self {
+        Self { errors, ..Self::new(Code::MalformedBody, detail) }
+    }
+
+    /// A parameter is unknown or has no usable value.
+    pub fn parameter(name: &str, detail: impl Into<String>) -> Self {
+        let errors = vec![FieldError::new(format!("?{name}"), detail)];
+        Self { errors, ..Self::new(Code::InvalidParameter, "A query parameter cannot be used; see 'errors'.") }
+    }
+
+    /// Something that is needed does not answer.
+    pub fn unavailable(what: &str, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            retry_after: Some(Duration::from_secs(5)),
+            cause: Some(cause.into()),
+            ..Self::new(Code::Unavailable, format!("{what} does not answer at the moment. Try again."))
+        }
+    }
+
+    /// A mistake of ours.
+    pub fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        let detail = "Something went wrong on our side. The platform team finds the cause by the request id.";
+        Self { cause: Some(cause.into()), ..Self::new(Code::Internal, detail) }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.code.as_str(), self.detail)
+    }
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
+}

@@ -1,0 +1,18 @@
+//! What the facade decides, without any input or output. Pure: no clock, no client, no transport.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`actor`] | who asks |
+//! | [`policy`] | who may do what |
+//! | [`api_key`] | what a key looks like |
+//! | [`database`], [`tier`] | what is answered about databases and tiers |
+//! | [`page`] | slices of long lists |
+//! | [`failure`] | why something was not done |
+
+pub mod actor;
+pub mod api_key;
+pub mod database;
+pub mod failure;
+pub mod page;
+pub mod policy;
+pub mod tier;

@@ -1,0 +1,117 @@
+//! Who may do what: one table of role × action × ownership. Pure.
+//!
+//! Every operation of the contract that needs a key is an [`Action`]; the server does not start with one that is not.
+
+use super::actor::Role;
+
+/// Something that a caller may want to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Ask for a database.
+    CreateDatabase,
+    /// See which databases there are.
+    ListDatabases,
+    /// See one database.
+    GetDatabase,
+    /// See which tiers there are.
+    ListTiers,
+    /// See one tier.
+    GetTier,
+}
+
+/// Whose the thing is that the action is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ownership {
+    /// The caller's team's, or nobody's in particular.
+    Own,
+    /// Another team's.
+    Foreign,
+}
+
+/// What the policy says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go on.
+    Allow,
+    /// Refused, openly.
+    Forbid,
+    /// Refused as if the thing did not exist.
+    Hide,
+}
+
+use Verdict::{Allow, Forbid, Hide};
+
+/// One line of the table.
+pub struct Rule {
+    /// The action.
+    pub action: Action,
+    /// The operation of the contract that performs it.
+    pub operation: &'static str,
+    /// What product teams may do with their own.
+    pub product_own: Verdict,
+    /// What product teams may do with another team's.
+    pub product_foreign: Verdict,
+    /// What platform teams may do.
+    pub platform: Verdict,
+    /// Whether it changes anything.
+    pub changes: bool,
+}
+
+/// The table.
+#[rustfmt::skip]
+pub const RULES: [Rule; 5] = [
+    Rule { action: Action::CreateDatabase, operation: "createDatabase", product_own: Allow, product_foreign: Forbid, platform: Allow, changes: true },
+    Rule { action: Action::ListDatabases,  operation: "listDatabases",  product_own: Allow, product_foreign: Hide,   platform: Allow, changes: false },
+    Rule { action: Action::GetDatabase,    operation: "getDatabase",    product_own: Allow, product_foreign: Hide,   platform: Allow, changes: false },
+    Rule { action: Action::ListTiers,      operation: "listTiers",      product_own: Allow, product_foreign: Allow,  platform: Allow, changes: false },
+    Rule { action: Action::GetTier,        operation: "getTier",        product_own: Allow, product_foreign: Allow,  platform: Allow, changes: false },
+];
+
+/// The line of the table for an operation of the contract.
+pub fn rule_of(operation: &str) -> Option<&'static Rule> {
+    RULES.iter().find(|rule| rule.operation == operation)
+}
+
+/// What the policy says. An action without a line is forbidden.
+pub fn decide(role: Role, action: Action, ownership: Ownership) -> Verdict {
+    let Some(rule) = RULES.iter().find(|rule| rule.action == action) else { return Forbid };
+    match (role, ownership) {
+        (Role::Platform, _) => rule.platform,
+        (Role::Product, Ownership::Own) => rule.product_own,
+        (Role::Product, Ownership::Foreign) => rule.product_foreign,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The whole table as people read it, so that a change of a rule shows as a change of a line.
+    #[test]
+    fn table() {
+        let lines = RULES
+            .iter()
+            .map(|rule| {
+                let product = [Ownership::Own, Ownership::Foreign].map(|owner| decide(Role::Product, rule.action, owner));
+                let platform = [Ownership::Own, Ownership::Foreign].map(|owner| decide(Role::Platform, rule.action, owner));
+                format!("{} product {product:?} platform {platform:?}", rule.operation)
+            })
+            .collect::<Vec<_>>()
+            .join("\n");
+        insta::assert_snapshot!(lines, @r"
+        createDatabase product [Allow, Forbid] platform [Allow, Allow]
+        listDatabases product [Allow, Hide] platform [Allow, Allow]
+        getDatabase product [Allow, Hide] platform [Allow, Allow]
+        listTiers product [Allow, Allow] platform [Allow, Allow]
+        getTier product [Allow, Allow] platform [Allow, Allow]
+        ");
+    }
+
+    #[test]
+    fn one_line_per_action_and_operation() {
+        for rule in &RULES {
+            assert_eq!(RULES.iter().filter(|other| other.action == rule.action).count(), 1);
+            assert_eq!(RULES.iter().filter(|other| other.operation == rule.operation).count(), 1);
+        }
+    }
+}

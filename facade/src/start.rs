@@ -1,0 +1,151 @@
+//! Puts the layers together and serves. Several can run in one process.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use kube::Client;
+use sqlx::PgPool;
+use thiserror::Error;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    api::{
+        self,
+        contract::{Contract, ContractError},
+    },
+    cluster::Cluster,
+    http::{
+        connection::Context,
+        gate::Gate,
+        metrics::Metrics,
+        routes::{Routes, UnknownToPolicy},
+        server,
+    },
+    service::{Service, ports::AuditLog},
+    settings::{Limits, ListenSettings},
+    store::{MigrateError, Store},
+};
+
+/// The facade cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error("{address} cannot be listened on")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The certificate cannot be used.
+    #[error("the certificate of the server cannot be used")]
+    Tls(#[from] daap_config::tls::TlsError),
+    /// The program contradicts itself, which tests exclude.
+    #[error("this build contradicts itself")]
+    Build(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A running facade.
+pub struct Running {
+    address: SocketAddr,
+    task: JoinHandle<Result<(), MigrateError>>,
+}
+
+impl Running {
+    /// The address it listens on, with the port that was chosen when port 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until it has ended: after a shutdown, or because the metadata database is of no use to it.
+    ///
+    /// # Errors
+    /// When the schema of the metadata database cannot be brought up to date.
+    pub async fn ended(self) -> Result<(), MigrateError> {
+        // A panic of the task has been reported by its hook; there is nothing left to say.
+        self.task.await.unwrap_or(Ok(()))
+    }
+}
+
+/// Listens and serves until `shutdown`. `/health` answers at once; `/ready` when the schema of the metadata database is
+/// up to date and both it and the Kubernetes API answer.
+///
+/// # Errors
+/// [`StartError`] when it cannot listen, or the certificate cannot be used.
+pub async fn start(
+    settings: &ListenSettings,
+    client: Client,
+    pool: PgPool,
+    shutdown: CancellationToken,
+) -> Result<Running, StartError> {
+    let tls = match (&settings.tls_cert, &settings.tls_key) {
+        (Some(certificate), Some(key)) => Some(TlsAcceptor::from(daap_config::tls::server_config(certificate, key)?)),
+        _ => {
+            tracing::warn!("no certificate is configured: API keys travel unencrypted");
+            None
+        }
+    };
+    let store = Store::new(pool);
+    let cluster = Arc::new(Cluster::new(client));
+    let keeper = Arc::new(store.clone());
+    let service = Service::new(keeper.clone(), cluster.clone(), cluster.clone(), vec![keeper.clone(), cluster])
+        .map_err(|error| StartError::Build(error.into()))?;
+    let context = context(Arc::new(service), keeper, tls, &settings.limits)?;
+    let address = settings.listen;
+    let listen_error = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(listen_error)?;
+    let address = listener.local_addr().map_err(listen_error)?;
+    tracing::info!(http.address = %address, "listening");
+    let task = tokio::spawn(serve(listener, context, store, shutdown));
+    Ok(Running { address, task })
+}
+
+/// Everything a connection needs, over any ports.
+pub(crate) fn context(
+    service: Arc<Service>,
+    audit: Arc<dyn AuditLog>,
+    tls: Option<TlsAcceptor>,
+    limits: &Limits,
+) -> Result<Context, StartError> {
+    let contract = Contract::generate().map_err(|error: ContractError| StartError::Build(error.into()))?;
+    let routes = Routes::new(contract.operations()).map_err(|error: UnknownToPolicy| StartError::Build(error.into()))?;
+    let metrics = Metrics::new();
+    let gate = Gate {
+        routes,
+        endpoint: api::endpoint(service.clone(), Arc::new(contract), metrics.clone()),
+        service,
+        audit,
+        metrics,
+        tasks: TaskTracker::new(),
+        body_timeout: limits.body_timeout(),
+    };
+    Ok(Context {
+        gate: Arc::new(gate),
+        tls,
+        limits: limits.clone(),
+        draining: CancellationToken::new(),
+        abort: CancellationToken::new(),
+    })
+}
+
+/// Serves, and brings the schema up to date meanwhile; ends when that is impossible.
+async fn serve(listener: TcpListener, context: Context, store: Store, shutdown: CancellationToken) -> Result<(), MigrateError> {
+    let migrations = async {
+        let result = store.migrate().await;
+        if result.is_err() {
+            shutdown.cancel();
+        }
+        result
+    };
+    let (migrated, ()) = tokio::join!(
+        async {
+            tokio::select! {
+                result = migrations => result,
+                () = shutdown.cancelled() => Ok(()),
+            }
+        },
+        server::run(listener, context, shutdown.clone()),
+    );
+    migrated
+}
