@@ -140,7 +140,11 @@ fn untouched(cluster: &Cluster, degraded: Fact, settings: &Settings, now: Timest
     let missing = now >= deadline;
     let message = "CloudNativePG's operator does not take up the Cluster.";
     Diagnosis {
-        health: waiting_for("CloudNativePG to take up its Cluster"),
+        health: if missing {
+            Health::Failed
+        } else {
+            waiting_for("CloudNativePG to take up its Cluster")
+        },
         trouble: missing.then(|| Trouble::new(Reason::OperatorMissing, message)),
         degraded,
         look_again: (!missing).then_some(deadline),

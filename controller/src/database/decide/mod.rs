@@ -13,7 +13,7 @@ use daap_crds::{
     reason::Reason,
     tier::DaapTierSpec,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -184,10 +184,6 @@ fn decide_bound(
     chance: &Chance,
     now: Timestamp,
 ) -> Converge {
-    let stopped = |trouble, health| Converge {
-        desired: None,
-        assessment: assessment(observed, health, Some(trouble)),
-    };
     let Some(revision) = observed.revision.found() else {
         let name = observed
             .database
@@ -198,98 +194,49 @@ fn decide_bound(
         let message =
             format!("The revision '{name}', to which the database is bound, does not exist.");
         return stopped(
+            observed,
             Trouble::new(Reason::RevisionNotFound, message),
             Health::Failed,
+            now,
         );
     };
     if let Some(message) = foreign_child(&observed.children, &observed.identity.uid) {
-        return stopped(Trouble::new(Reason::NameConflict, message), Health::Failed);
-    }
-    let template = &revision.spec.template;
-    let prepared = prerequisites(observed);
-    match find_incarnation(observed, template) {
-        Ok(Data::Held(incarnation, cluster)) => held(
+        return stopped(
             observed,
-            template,
-            incarnation,
-            cluster,
-            prepared,
-            settings,
-            chance,
+            Trouble::new(Reason::NameConflict, message),
+            Health::Failed,
             now,
-        ),
-        Ok(Data::Promised(incarnation)) => match prepared {
-            Ok(store) => Converge {
-                assessment: assessment(
-                    observed,
-                    waiting_for("CloudNativePG to take up its Cluster"),
-                    None,
-                ),
-                desired: Some(desired(observed, template, incarnation, store, chance)),
-            },
-            Err(trouble) => stopped(trouble, waiting_for("what a Cluster needs beforehand")),
-        },
-        Ok(Data::None) => match prepared {
-            Ok(store) => commit(observed, template, store.as_ref(), chance),
-            Err(trouble) => stopped(trouble, waiting_for("what a Cluster needs beforehand")),
-        },
-        Err((trouble, health)) => stopped(trouble, health),
+        );
     }
+    Bound {
+        observed,
+        template: &revision.spec.template,
+        settings,
+        chance,
+        now,
+    }
+    .decide()
 }
 
-fn waiting_for(what: &str) -> Health {
-    Health::Progressing {
-        waiting_for: what.to_owned(),
-    }
-}
-
-/// The incarnation is written down before its Cluster is made, so that there is never a Cluster nobody knows of,
-/// and never two for one database. The next run makes it.
-fn commit(
-    observed: &Observed,
-    template: &DaapTierSpec,
-    store: Option<&Store>,
-    chance: &Chance,
-) -> Converge {
-    let incarnation = Incarnation {
-        server_name: chance.server_name.clone(),
-        revision: observed
-            .database
-            .spec
-            .tier_revision
-            .clone()
-            .unwrap_or_default(),
-        postgres_major: template.postgres.major,
-        backup_url: store.map(|store| store.url.clone()),
-        cluster_uid: None,
-    };
-    let mut assessment = assessment(observed, waiting_for("its Cluster to be made"), None);
-    assessment.incarnations.push(incarnation);
+/// Nothing is touched until something outside of the database changes. Not all of it wakes a run up, so it is
+/// looked at again.
+fn stopped(observed: &Observed, trouble: Trouble, health: Health, now: Timestamp) -> Converge {
+    let mut assessment = assessment(observed, health, Some(trouble));
+    assessment.look_again = Some(soon(now));
     Converge {
         desired: None,
         assessment,
     }
 }
 
-/// What must be there before a Cluster can be made, and the object store if the revision has a backup.
-fn prerequisites(observed: &Observed) -> Result<Option<Store>, Trouble> {
-    let children = &observed.children;
-    if children.cluster.kind_missing() {
-        return Err(Trouble::new(
-            Reason::OperatorMissing,
-            "CloudNativePG's API is not installed.",
-        ));
-    }
-    match &observed.store {
-        StoreLookup::NotNeeded => Ok(None),
-        StoreLookup::Unavailable(message) => {
-            Err(Trouble::new(Reason::ObjectStoreUnavailable, message))
-        }
-        StoreLookup::Available(_) if children.object_store.kind_missing() => Err(Trouble::new(
-            Reason::PluginMissing,
-            "The API of the Barman Cloud plugin is not installed.",
-        )),
-        StoreLookup::Available(store) => Ok(Some(Store::clone(store))),
+fn soon(now: Timestamp) -> Timestamp {
+    const PAUSE: SignedDuration = SignedDuration::from_secs(30);
+    now.saturating_add(PAUSE).unwrap_or(now)
+}
+
+fn waiting_for(what: &str) -> Health {
+    Health::Progressing {
+        waiting_for: what.to_owned(),
     }
 }
 
@@ -303,159 +250,223 @@ enum Data<'a> {
     Held(Incarnation, &'a Cluster),
 }
 
-/// Finds the Cluster of the last incarnation. A Cluster that once existed is never looked for under another uid.
-fn find_incarnation<'a>(
+/// A database that is bound to a revision that exists, with no foreign object in its way.
+struct Bound<'a> {
     observed: &'a Observed,
-    template: &DaapTierSpec,
-) -> Result<Data<'a>, (Trouble, Health)> {
-    let vanished = |message: &str| {
-        Err((
-            Trouble::new(Reason::ClusterVanished, message),
-            Health::Failed,
-        ))
-    };
-    let status = observed.database.status.as_ref();
-    let last = status
-        .and_then(|status| status.incarnations.last())
-        .cloned();
-    let cluster = match &observed.children.cluster {
-        Lookup::Found(cluster) => cluster,
-        Lookup::Absent => {
-            return match last {
-                None => Ok(Data::None),
-                Some(incarnation) if incarnation.cluster_uid.is_none() => {
-                    Ok(Data::Promised(incarnation))
-                }
-                Some(_) => vanished("The Cluster that held the data does not exist any more."),
-            };
-        }
-        Lookup::KindMissing => {
-            let trouble = Trouble::new(
-                Reason::OperatorMissing,
-                "CloudNativePG's API is not installed.",
-            );
-            return Err((trouble, waiting_for("CloudNativePG")));
-        }
-    };
-    let labelled = cluster
-        .labels()
-        .get(label::INCARNATION)
-        .cloned()
-        .unwrap_or_default();
-    let incarnation = match last {
-        Some(incarnation) if incarnation.server_name == labelled => incarnation,
-        Some(_) => return vanished("The Cluster of that name is not the one that held the data."),
-        // The status was lost, with a restore of the cluster's own state for instance; the Cluster was not.
-        None => adopted(observed, template, cluster, labelled),
-    };
-    if incarnation.cluster_uid.is_some() && incarnation.cluster_uid != cluster.metadata.uid {
-        return vanished(
-            "The Cluster that held the data was replaced by another one of the same name.",
-        );
-    }
-    if cluster.metadata.deletion_timestamp.is_some() {
-        return vanished("The Cluster that holds the data is being deleted by someone else.");
-    }
-    Ok(Data::Held(incarnation, cluster))
-}
-
-fn adopted(
-    observed: &Observed,
-    template: &DaapTierSpec,
-    cluster: &Cluster,
-    server_name: String,
-) -> Incarnation {
-    let store = match &observed.store {
-        StoreLookup::Available(store) => Some(store.url.clone()),
-        StoreLookup::NotNeeded | StoreLookup::Unavailable(_) => None,
-    };
-    Incarnation {
-        server_name,
-        revision: observed
-            .database
-            .spec
-            .tier_revision
-            .clone()
-            .unwrap_or_default(),
-        postgres_major: template.postgres.major,
-        backup_url: store,
-        cluster_uid: cluster.metadata.uid.clone(),
-    }
-}
-
-/// A database whose Cluster exists. What it needs beforehand may be missing now; that does not make it worse.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "each is a fact of its own, and a struct for one call names none better"
-)]
-fn held(
-    observed: &Observed,
-    template: &DaapTierSpec,
-    mut incarnation: Incarnation,
-    cluster: &Cluster,
-    prepared: Result<Option<Store>, Trouble>,
-    settings: &Settings,
-    chance: &Chance,
+    template: &'a DaapTierSpec,
+    settings: &'a Settings,
+    chance: &'a Chance,
     now: Timestamp,
-) -> Converge {
-    incarnation.cluster_uid.clone_from(&cluster.metadata.uid);
-    let Diagnosis {
-        health,
-        trouble,
-        degraded,
-        look_again,
-    } = health::diagnose(observed, cluster, template, settings, now);
-    let mut assessment = assessment(observed, health, trouble);
-    assessment.look_again = look_again;
-    assessment.pooled = template.pooling.is_some();
-    let (backup, archiving) = backup::assess(observed, cluster, template, &incarnation);
-    assessment.backup = Some(backup);
-    assessment.facts = archiving.into_iter().chain([degraded]).collect();
-    match assessment.incarnations.last_mut() {
-        Some(last) => *last = incarnation.clone(),
-        None => assessment.incarnations.push(incarnation.clone()),
+}
+
+impl<'a> Bound<'a> {
+    fn decide(&self) -> Converge {
+        let data = match self.find_data() {
+            Ok(data) => data,
+            Err((trouble, health)) => return stopped(self.observed, trouble, health, self.now),
+        };
+        match (data, self.prerequisites()) {
+            (Data::Held(incarnation, cluster), prepared) => {
+                self.keep(incarnation, cluster, prepared)
+            }
+            (Data::Promised(incarnation), Ok(store)) => self.make(incarnation, store),
+            (Data::None, Ok(_)) => self.commit(),
+            (Data::Promised(_) | Data::None, Err(trouble)) => stopped(
+                self.observed,
+                trouble,
+                waiting_for("what a Cluster needs beforehand"),
+                self.now,
+            ),
+        }
     }
-    match prepared {
-        Ok(store) => Converge {
-            desired: Some(desired(observed, template, incarnation, store, chance)),
+
+    /// Finds the Cluster of the last incarnation. A Cluster that once existed is never looked for under another uid.
+    fn find_data(&self) -> Result<Data<'a>, (Trouble, Health)> {
+        let vanished = |message: &str| {
+            Err((
+                Trouble::new(Reason::ClusterVanished, message),
+                Health::Failed,
+            ))
+        };
+        let status = self.observed.database.status.as_ref();
+        let last = status
+            .and_then(|status| status.incarnations.last())
+            .cloned();
+        let cluster = match &self.observed.children.cluster {
+            Lookup::Found(cluster) => cluster,
+            Lookup::Absent => {
+                return match last {
+                    None => Ok(Data::None),
+                    Some(incarnation) if incarnation.cluster_uid.is_none() => {
+                        Ok(Data::Promised(incarnation))
+                    }
+                    Some(_) => vanished("The Cluster that held the data does not exist any more."),
+                };
+            }
+            Lookup::KindMissing => {
+                return Err((operator_not_installed(), waiting_for("CloudNativePG")));
+            }
+        };
+        let labelled = cluster
+            .labels()
+            .get(label::INCARNATION)
+            .cloned()
+            .unwrap_or_default();
+        let incarnation = match last {
+            Some(incarnation) if incarnation.server_name == labelled => incarnation,
+            Some(_) => {
+                return vanished("The Cluster of that name is not the one that held the data.");
+            }
+            // The status was lost, with a restore of the cluster's own state for instance; the Cluster was not.
+            None => self.incarnation(labelled, cluster.metadata.uid.clone()),
+        };
+        if incarnation.cluster_uid.is_some() && incarnation.cluster_uid != cluster.metadata.uid {
+            return vanished(
+                "The Cluster that held the data was replaced by another one of the same name.",
+            );
+        }
+        if cluster.metadata.deletion_timestamp.is_some() {
+            return vanished("The Cluster that holds the data is being deleted by someone else.");
+        }
+        Ok(Data::Held(incarnation, cluster))
+    }
+
+    /// What must be there before a Cluster can be made, and the object store if the revision has a backup.
+    fn prerequisites(&self) -> Result<Option<Store>, Trouble> {
+        let children = &self.observed.children;
+        match &self.observed.store {
+            _ if children.cluster.kind_missing() => Err(operator_not_installed()),
+            StoreLookup::NotNeeded => Ok(None),
+            StoreLookup::Unavailable(message) => {
+                Err(Trouble::new(Reason::ObjectStoreUnavailable, message))
+            }
+            StoreLookup::Available(_) if children.object_store.kind_missing() => Err(Trouble::new(
+                Reason::PluginMissing,
+                "The API of the Barman Cloud plugin is not installed.",
+            )),
+            StoreLookup::Available(store) => Ok(Some(Store::clone(store))),
+        }
+    }
+
+    fn incarnation(&self, server_name: String, cluster_uid: Option<String>) -> Incarnation {
+        let backup_url = match &self.observed.store {
+            StoreLookup::Available(store) => Some(store.url.clone()),
+            StoreLookup::NotNeeded | StoreLookup::Unavailable(_) => None,
+        };
+        Incarnation {
+            server_name,
+            revision: self
+                .observed
+                .database
+                .spec
+                .tier_revision
+                .clone()
+                .unwrap_or_default(),
+            postgres_major: self.template.postgres.major,
+            backup_url,
+            cluster_uid,
+        }
+    }
+
+    /// The incarnation is written down before its Cluster is made, so that there is never a Cluster nobody knows of,
+    /// and never two for one database. The next run makes it.
+    fn commit(&self) -> Converge {
+        let mut assessment = assessment(self.observed, waiting_for("its Cluster to be made"), None);
+        let incarnation = self.incarnation(self.chance.server_name.clone(), None);
+        assessment.incarnations.push(incarnation);
+        Converge {
+            desired: None,
             assessment,
-        },
-        Err(trouble) => {
-            assessment.trouble = assessment.trouble.or(Some(trouble));
-            Converge {
-                desired: None,
+        }
+    }
+
+    /// The Cluster is made, and everything beside it.
+    fn make(&self, incarnation: Incarnation, store: Option<Store>) -> Converge {
+        let health = waiting_for("CloudNativePG to take up its Cluster");
+        let assessment = assessment(self.observed, health, None);
+        Converge {
+            desired: Some(self.desired(incarnation, store)),
+            assessment,
+        }
+    }
+
+    /// The Cluster is there. What it needed beforehand may be missing now; that does not make it worse.
+    fn keep(
+        &self,
+        mut incarnation: Incarnation,
+        cluster: &Cluster,
+        prepared: Result<Option<Store>, Trouble>,
+    ) -> Converge {
+        incarnation.cluster_uid.clone_from(&cluster.metadata.uid);
+        let Diagnosis {
+            health,
+            trouble,
+            degraded,
+            look_again,
+        } = health::diagnose(
+            self.observed,
+            cluster,
+            self.template,
+            self.settings,
+            self.now,
+        );
+        let mut assessment = assessment(self.observed, health, trouble);
+        assessment.look_again = look_again;
+        assessment.pooled = self.template.pooling.is_some();
+        let (backup, archiving) =
+            backup::assess(self.observed, cluster, self.template, &incarnation);
+        assessment.backup = Some(backup);
+        assessment.facts = archiving.into_iter().chain([degraded]).collect();
+        match assessment.incarnations.last_mut() {
+            Some(last) => *last = incarnation.clone(),
+            None => assessment.incarnations.push(incarnation.clone()),
+        }
+        match prepared {
+            Ok(store) => Converge {
+                desired: Some(self.desired(incarnation, store)),
                 assessment,
+            },
+            Err(trouble) => {
+                assessment.trouble = assessment.trouble.or(Some(trouble));
+                assessment.look_again = Some(soon(self.now));
+                Converge {
+                    desired: None,
+                    assessment,
+                }
             }
         }
     }
+
+    fn desired(&self, incarnation: Incarnation, store: Option<Store>) -> Desired {
+        let children = &self.observed.children;
+        let known = |secret: &Lookup<Secret>| secret.found().and_then(password);
+        // The connection Secret has the application's password too: it heals the loss of the other one.
+        let application =
+            known(&children.application_secret).or_else(|| known(&children.connection_secret));
+        let observer = known(&children.observer_secret);
+        // Where the backups are was written down once, and is not worked out again.
+        let store = store.map(|store| Store {
+            url: incarnation.backup_url.clone().unwrap_or(store.url),
+            ..store
+        });
+        Desired {
+            identity: self.observed.identity.clone(),
+            template: self.template.clone(),
+            application_password: application
+                .unwrap_or_else(|| self.chance.application_password.clone()),
+            observer_password: observer.unwrap_or_else(|| self.chance.observer_password.clone()),
+            certificate_authority: children.ca_secret.found().and_then(certificate),
+            incarnation,
+            store,
+        }
+    }
 }
 
-fn desired(
-    observed: &Observed,
-    template: &DaapTierSpec,
-    incarnation: Incarnation,
-    store: Option<Store>,
-    chance: &Chance,
-) -> Desired {
-    let children = &observed.children;
-    let known = |secret: &Lookup<Secret>| secret.found().and_then(password);
-    // The connection Secret has the application's password too: it heals the loss of the other one.
-    let application =
-        known(&children.application_secret).or_else(|| known(&children.connection_secret));
-    let store = store.map(|store| Store {
-        url: incarnation.backup_url.clone().unwrap_or(store.url),
-        ..store
-    });
-    Desired {
-        identity: observed.identity.clone(),
-        template: template.clone(),
-        application_password: application.unwrap_or_else(|| chance.application_password.clone()),
-        observer_password: known(&children.observer_secret)
-            .unwrap_or_else(|| chance.observer_password.clone()),
-        certificate_authority: children.ca_secret.found().and_then(certificate),
-        incarnation,
-        store,
-    }
+fn operator_not_installed() -> Trouble {
+    Trouble::new(
+        Reason::OperatorMissing,
+        "CloudNativePG's API is not installed.",
+    )
 }
 
 fn password(secret: &Secret) -> Option<Password> {
