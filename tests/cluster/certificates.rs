@@ -71,12 +71,11 @@ impl Authority {
 
     fn sign(
         &self,
-        mut params: CertificateParams,
+        params: CertificateParams,
         usage: ExtendedKeyUsagePurpose,
     ) -> Result<CertifiedKey> {
+        let mut params = with_usage(params, usage);
         params.use_authority_key_identifier_extension = true;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![usage];
         let key = KeyPair::generate().context("generating a private key")?;
         let certificate = params
             .signed_by(&key, &self.issuer)
@@ -86,6 +85,39 @@ impl Authority {
             private_key: key.serialize_pem(),
         })
     }
+}
+
+/// A server's certificate that vouches for itself: whoever is to trust it has to know it.
+pub fn self_signed_server(common_name: &str, names: &[String]) -> Result<CertifiedKey> {
+    self_signed(
+        params(common_name, None, names)?,
+        ExtendedKeyUsagePurpose::ServerAuth,
+    )
+}
+
+/// A client's certificate that vouches for itself.
+pub fn self_signed_client(common_name: &str) -> Result<CertifiedKey> {
+    self_signed(
+        params(common_name, None, &[])?,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    )
+}
+
+fn self_signed(params: CertificateParams, usage: ExtendedKeyUsagePurpose) -> Result<CertifiedKey> {
+    let key = KeyPair::generate().context("generating a private key")?;
+    let certificate = with_usage(params, usage)
+        .self_signed(&key)
+        .context("signing a certificate with its own key")?;
+    Ok(CertifiedKey {
+        certificate: certificate.pem(),
+        private_key: key.serialize_pem(),
+    })
+}
+
+fn with_usage(mut params: CertificateParams, usage: ExtendedKeyUsagePurpose) -> CertificateParams {
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![usage];
+    params
 }
 
 /// A new pair for signing service-account tokens.

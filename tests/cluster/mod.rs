@@ -3,6 +3,7 @@
 pub mod artifacts;
 pub mod certificates;
 pub mod child;
+pub mod cnpg;
 pub mod components;
 pub mod control_plane;
 pub mod deployment;

@@ -24,6 +24,8 @@ struct Arguments {
 enum Command {
     /// Brings the cluster up.
     Up,
+    /// Installs CloudNativePG and the Barman Cloud plugin in it.
+    CnpgInstall,
     /// Takes the cluster down and removes everything of it.
     Down,
     /// Keeps a cluster's node. Started by `up`.
@@ -58,6 +60,15 @@ async fn run(name: &str, command: Command) -> Result<()> {
                 layout.kubeconfig().display()
             ));
             Ok(())
+        }
+        Command::CnpgInstall => {
+            let client = kubeconfig::client(&layout.kubeconfig()).await?;
+            daap_tests::cluster::cnpg::install(
+                &client,
+                daap_tests::cluster::cnpg::Source::Archives,
+                progress,
+            )
+            .await
         }
         Command::Down => {
             progress
