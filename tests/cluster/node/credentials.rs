@@ -22,14 +22,8 @@ pub fn write(layout: &Layout) -> Result<()> {
     fs::create_dir_all(directory.join("pki")).context("making the directory for credentials")?;
     fs::create_dir_all(directory.join("cni"))
         .context("making the directory for the pods' network")?;
-    let containerd = include_str!("../config/containerd.toml");
     for (name, text) in [
-        (
-            "containerd.toml",
-            containerd
-                .replace("SANDBOX_IMAGE", &image_name(Image::Pause))
-                .as_str(),
-        ),
+        ("containerd.toml", containerd_configuration().as_str()),
         ("kubelet.yaml", include_str!("../config/kubelet.yaml")),
         ("kube-proxy.yaml", include_str!("../config/kube-proxy.yaml")),
         ("cni/pods.conflist", include_str!("../config/pods.conflist")),
@@ -42,6 +36,11 @@ pub fn write(layout: &Layout) -> Result<()> {
     } else {
         write_credentials(layout, &directory)
     }
+}
+
+/// The configuration of the container runtime.
+pub fn containerd_configuration() -> String {
+    include_str!("../config/containerd.toml").replace("SANDBOX_IMAGE", &image_name(Image::Pause))
 }
 
 fn write_credentials(layout: &Layout, directory: &Path) -> Result<()> {

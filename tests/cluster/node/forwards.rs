@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -16,6 +16,10 @@ use tokio::{
 };
 
 use super::layout::{API_SERVER_PORT, Layout, NODE_ADDRESS};
+use crate::cluster::object_store;
+
+/// The same ports on both sides.
+const OWN_PORTS: [u16; 2] = [API_SERVER_PORT, object_store::PORT];
 
 /// Where each forwarded port leads, as the node understands addresses.
 pub type Forwards = BTreeMap<u16, SocketAddr>;
@@ -23,7 +27,7 @@ pub type Forwards = BTreeMap<u16, SocketAddr>;
 /// A wish for a connection inside the node, and where to send it.
 pub type Wish = (SocketAddr, oneshot::Sender<Result<std::net::TcpStream>>);
 
-/// The list of a cluster. The API server's port is always in it.
+/// The list of a cluster. The ports of the API server and the S3 server are always in it.
 pub fn read(layout: &Layout) -> Result<Forwards> {
     let path = layout.forwards();
     let mut forwards = match fs::read(&path) {
@@ -32,15 +36,18 @@ pub fn read(layout: &Layout) -> Result<Forwards> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Forwards::new(),
         Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
     };
-    forwards.insert(API_SERVER_PORT, (NODE_ADDRESS, API_SERVER_PORT).into());
+    for port in OWN_PORTS {
+        forwards.insert(port, (NODE_ADDRESS, port).into());
+    }
     Ok(forwards)
 }
 
 /// Adds a port to the list, or lets it lead elsewhere.
 pub fn add(layout: &Layout, port: u16, target: SocketAddr) -> Result<()> {
-    if port == API_SERVER_PORT {
-        bail!("port {API_SERVER_PORT} leads to the API server");
-    }
+    ensure!(
+        !OWN_PORTS.contains(&port),
+        "port {port} leads to the cluster's own servers"
+    );
     let mut forwards = read(layout)?;
     forwards.insert(port, target);
     write(&layout.forwards(), &forwards)

@@ -40,8 +40,21 @@ const DATABASES: [&str; 2] = [
     "io.containerd.snapshotter.v1.overlayfs/metadata.db",
 ];
 
+/// The unpacked images of some archives.
+pub struct ImageStore {
+    /// The directory.
+    pub path: PathBuf,
+    /// The archives that are in it.
+    pub archives: Vec<PathBuf>,
+}
+
+/// The images of the store, for whoever wants to build them beforehand.
+pub fn images() -> &'static [Image] {
+    &IMAGES
+}
+
 /// The store with today's images, filled when the cache lacks it.
-pub fn provide(containerd_configuration: &Path) -> Result<PathBuf> {
+pub fn provide(containerd_configuration: &Path) -> Result<ImageStore> {
     let mut archives = Vec::new();
     for image in IMAGES {
         let archive =
@@ -51,12 +64,12 @@ pub fn provide(containerd_configuration: &Path) -> Result<PathBuf> {
         }
     }
     let cache = artifacts::cache_dir()?;
-    let store = cache.join(format!("{PREFIX}{}", key(&archives)));
-    if !store.exists() {
-        fill(&cache, &store, containerd_configuration, &archives)?;
+    let path = cache.join(format!("{PREFIX}{}", key(&archives)));
+    if !path.exists() {
+        fill(&cache, &path, containerd_configuration, &archives)?;
     }
-    remove_others(&cache, &store);
-    Ok(store)
+    remove_others(&cache, &path);
+    Ok(ImageStore { path, archives })
 }
 
 /// Archives have what they hold in their paths.

@@ -29,6 +29,13 @@ pub fn import(node: &Node, images: &[Image]) -> Result<()> {
     Ok(())
 }
 
+/// Notes that the node has the images of these archives.
+pub fn remember(layout: &Layout, archives: &[PathBuf]) -> Result<()> {
+    let mut imported = read_imported(layout)?;
+    imported.extend(archives.iter().cloned());
+    write_imported(layout, &imported)
+}
+
 /// Imports one archive.
 pub fn load(node: &Node, archive: &Path) -> Result<()> {
     let file = File::open(archive).with_context(|| format!("opening {}", archive.display()))?;

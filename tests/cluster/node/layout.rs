@@ -13,8 +13,6 @@ use sha2::{Digest, Sha256};
 pub const NODE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 1);
 /// The API server's port, in the node and on the host.
 pub const API_SERVER_PORT: u16 = 6443;
-/// The S3 server's port in the node.
-pub const S3_PORT: u16 = 7070;
 
 /// Where the cache is visible inside the node.
 pub const CACHE_INSIDE: &str = "/run/daap/cache";
@@ -87,6 +85,11 @@ impl Layout {
     /// The administrator's kubeconfig, for use on the host.
     pub fn kubeconfig(&self) -> PathBuf {
         self.state.join("kubeconfig")
+    }
+
+    /// Names the provider that made the cluster.
+    pub fn provider_record(&self) -> PathBuf {
+        self.state.join("provider")
     }
 
     /// Names the process that keeps the node and forwards to it.

@@ -38,10 +38,14 @@ use kube::Client;
 use nix::sys::signal::Signal;
 use tokio::net::TcpStream;
 
-pub use self::{layout::Layout, plan::ObjectStore};
+pub use self::layout::Layout;
+pub use super::object_store::ObjectStore;
 use super::{
-    artifacts::Image, control_plane, deployment, kubeconfig, process::ProcessId,
-    progress::Progress, wait,
+    artifacts::{self, Image, Program},
+    control_plane, deployment, kubeconfig,
+    process::ProcessId,
+    progress::Progress,
+    wait,
 };
 
 /// How long each part of the cluster gets. Generous: a busy machine is slow, and an error ends the wait earlier.
@@ -86,9 +90,7 @@ impl Node {
 
     /// The S3 server that runs in the node.
     pub fn object_store(&self) -> Result<ObjectStore> {
-        let path = self.layout.object_store();
-        let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        serde_json::from_slice(&text).with_context(|| format!("understanding {}", path.display()))
+        ObjectStore::read(&self.layout.object_store())
     }
 
     /// Lets a port of the cluster's loopback address lead to an address inside the node, until the cluster is taken down.
@@ -154,6 +156,23 @@ pub async fn up(layout: &Layout, progress: Progress) -> Result<Node> {
     Ok(node)
 }
 
+/// Builds everything that a cluster, its tests and an installation of DAAP are made of, and unpacks the images.
+pub fn build() -> Result<()> {
+    artifacts::ensure(
+        &[plan::programs().as_slice(), &[Program::Kubectl]].concat(),
+        &[
+            image_store::images(),
+            &[Image::DaapController, Image::DaapFacade],
+        ]
+        .concat(),
+    )?;
+    let directory = tempfile::tempdir().context("a directory for containerd's configuration")?;
+    let configuration = directory.path().join("containerd.toml");
+    fs::write(&configuration, credentials::containerd_configuration())
+        .context("writing containerd's configuration")?;
+    image_store::provide(&configuration).map(drop)
+}
+
 /// Takes a cluster down, whatever state it is in, and removes everything that it left. Without one, does nothing.
 pub async fn down(layout: &Layout) -> Result<()> {
     if !layout.state().exists() {
@@ -182,7 +201,7 @@ pub async fn down(layout: &Layout) -> Result<()> {
 }
 
 /// The kernel may still be undoing mounts when the last process is gone.
-async fn remove_state(layout: &Layout) -> Result<()> {
+pub(super) async fn remove_state(layout: &Layout) -> Result<()> {
     wait::until(
         "the cluster's files going",
         END,
@@ -222,7 +241,9 @@ fn prepare(layout: &Layout) -> Result<()> {
             .with_context(|| format!("making {}", directory.display()))?;
     }
     credentials::write(layout)?;
-    plan::Plan::make(layout, plan::object_store(layout)?)?.write(&layout.plan())
+    let store =
+        ObjectStore::read_or_make(&layout.object_store(), &layout::NODE_ADDRESS.to_string())?;
+    plan::Plan::make(layout, store)?.write(&layout.plan())
 }
 
 /// Starts the supervisor in a session of its own, so that it outlives this process and its terminal.

@@ -8,13 +8,15 @@ use std::{
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use super::{
-    image_store,
-    layout::{CACHE_INSIDE, Layout, NODE_ADDRESS, S3_PORT},
+    image_store, images,
+    layout::{CACHE_INSIDE, Layout},
 };
-use crate::cluster::artifacts::{self, Program};
+use crate::cluster::{
+    artifacts::{self, Program},
+    object_store::ObjectStore,
+};
 
 /// The programs that run in a node.
 const PROGRAMS: [(&str, Program); 7] = [
@@ -37,6 +39,11 @@ const PACKAGES: [&str; 6] = [
     "util-linux",
 ];
 
+/// The programs that run in a node.
+pub fn programs() -> [Program; 7] {
+    PROGRAMS.map(|(_, program)| program)
+}
+
 /// Everything that the node's first process has to know.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Plan {
@@ -54,25 +61,11 @@ pub struct Plan {
     pub object_store: ObjectStore,
 }
 
-/// An S3 server that the cluster brings along.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ObjectStore {
-    /// Its URL, as pods reach it.
-    pub endpoint: String,
-    /// The bucket that exists from the beginning.
-    pub bucket: String,
-    /// The region it claims to be in.
-    pub region: String,
-    /// The access key.
-    pub access_key: String,
-    /// The secret key.
-    pub secret_key: String,
-}
-
 impl Plan {
     /// Provides every program, building what the cache lacks, and plans the node.
     pub fn make(layout: &Layout, object_store: ObjectStore) -> Result<Self> {
         artifacts::debian::ensure(&PACKAGES)?;
+        artifacts::ensure(&programs(), image_store::images())?;
         let cache = artifacts::cache_dir()?;
         let inside = |path: PathBuf| {
             let below = path
@@ -85,12 +78,13 @@ impl Plan {
             let path = artifacts::program(program).with_context(|| format!("providing {name}"))?;
             programs.insert(name.to_owned(), inside(path)?);
         }
-        let image_store = image_store::provide(&layout.kubernetes().join("containerd.toml"))?;
-        image_store::adopt(&image_store, &layout.lib().join("containerd"))?;
+        let store = image_store::provide(&layout.kubernetes().join("containerd.toml"))?;
+        image_store::adopt(&store.path, &layout.lib().join("containerd"))?;
+        images::remember(layout, &store.archives)?;
         Ok(Self {
             name: layout.name().to_owned(),
             state: layout.state().to_owned(),
-            image_store,
+            image_store: store.path,
             programs,
             object_store,
             cache,
@@ -108,24 +102,4 @@ impl Plan {
         fs::write(path, serde_json::to_vec_pretty(self)?)
             .with_context(|| format!("writing {}", path.display()))
     }
-}
-
-/// The cluster's S3 server, with keys made when the cluster is.
-pub fn object_store(layout: &Layout) -> Result<ObjectStore> {
-    let path = layout.object_store();
-    if path.exists() {
-        let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        return serde_json::from_slice(&text)
-            .with_context(|| format!("understanding {}", path.display()));
-    }
-    let store = ObjectStore {
-        endpoint: format!("http://{NODE_ADDRESS}:{S3_PORT}"),
-        bucket: "daap-backups".to_owned(),
-        region: "us-east-1".to_owned(),
-        access_key: Uuid::new_v4().simple().to_string(),
-        secret_key: format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()),
-    };
-    fs::write(&path, serde_json::to_vec_pretty(&store)?)
-        .with_context(|| format!("writing {}", path.display()))?;
-    Ok(store)
 }

@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::{
-    layout::{API_SERVER_PORT, KUBERNETES_INSIDE, NODE_ADDRESS, S3_PORT},
+    layout::{API_SERVER_PORT, KUBERNETES_INSIDE, NODE_ADDRESS},
     plan::Plan,
 };
-use crate::cluster::components::{self, ApiServer, SERVICE_RANGE, pki};
+use crate::cluster::{
+    components::{self, ApiServer, SERVICE_RANGE, pki},
+    object_store,
+};
 
 /// Where the node's programs find others: the container runtime, mount tools, the packet filter's command.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
@@ -72,7 +75,7 @@ pub fn first(plan: &Plan) -> Result<Vec<NodeProgram>> {
                 plan,
                 "versitygw",
                 vec![
-                    format!("--port={NODE_ADDRESS}:{S3_PORT}"),
+                    format!("--port={NODE_ADDRESS}:{}", object_store::PORT),
                     format!("--region={}", store.region),
                     "posix".into(),
                     "/var/lib/s3".into(),
