@@ -23,13 +23,22 @@ pub struct KubernetesSettings {
     #[arg(long, env = "DAAP_KUBECONFIG", global = true, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// How many requests to the Kubernetes API may be under way at once.
-    #[arg(long, env = "DAAP_KUBERNETES_CONCURRENCY", global = true, value_name = "COUNT", default_value_t = 64)]
+    #[arg(
+        long,
+        env = "DAAP_KUBERNETES_CONCURRENCY",
+        global = true,
+        value_name = "COUNT",
+        default_value_t = 64
+    )]
     pub kubernetes_concurrency: usize,
 }
 
 impl Default for KubernetesSettings {
     fn default() -> Self {
-        Self { kubeconfig: None, kubernetes_concurrency: 64 }
+        Self {
+            kubeconfig: None,
+            kubernetes_concurrency: 64,
+        }
     }
 }
 

@@ -16,7 +16,10 @@ pub fn install_crypto_provider() {
 /// Where a signal cannot be watched, that is logged, and the signal ends the process at once as it does by default.
 pub fn shutdown_signal() -> CancellationToken {
     let shutdown = CancellationToken::new();
-    for (name, kind) in [("SIGTERM", SignalKind::terminate()), ("SIGINT", SignalKind::interrupt())] {
+    for (name, kind) in [
+        ("SIGTERM", SignalKind::terminate()),
+        ("SIGINT", SignalKind::interrupt()),
+    ] {
         match signal(kind) {
             Ok(mut signals) => {
                 let shutdown = shutdown.clone();
@@ -26,7 +29,9 @@ pub fn shutdown_signal() -> CancellationToken {
                     shutdown.cancel();
                 });
             }
-            Err(error) => tracing::warn!(signal.name = name, error.message = %error, "a signal cannot be watched"),
+            Err(error) => {
+                tracing::warn!(signal.name = name, error.message = %error, "a signal cannot be watched")
+            }
         }
     }
     shutdown

@@ -29,12 +29,20 @@ pub struct TelemetryError(String);
 /// When `RUST_LOG` is no filter, or logs are set up already.
 pub fn init(format: LogFormat) -> Result<(), TelemetryError> {
     let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
-        Ok(text) => EnvFilter::try_new(&text).map_err(|error| TelemetryError(format!("RUST_LOG: {error}")))?,
+        Ok(text) => EnvFilter::try_new(&text)
+            .map_err(|error| TelemetryError(format!("RUST_LOG: {error}")))?,
         Err(_) => EnvFilter::new("info"),
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let result = match format {
-        LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).finish().try_init(),
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .finish()
+            .try_init(),
         LogFormat::Text => builder.finish().try_init(),
     };
     result.map_err(|error| TelemetryError(error.to_string()))

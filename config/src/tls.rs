@@ -66,7 +66,9 @@ pub fn server_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>
 async fn follow(current: Weak<Current>, mut files: Files) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        let Some(current) = current.upgrade() else { return };
+        let Some(current) = current.upgrade() else {
+            return;
+        };
         let renewed = match Files::read(&files.certificate_path, &files.key_path) {
             Ok(now) if now == files => continue,
             Ok(now) => now.certified_key().map(|certified| (now, certified)),
@@ -78,7 +80,9 @@ async fn follow(current: Weak<Current>, mut files: Files) {
                 *current.0.write().unwrap_or_else(PoisonError::into_inner) = certified;
                 tracing::info!(tls.certificate = %files.certificate_path.display(), "took up a renewed certificate");
             }
-            Err(error) => tracing::warn!(error.message = %error, "a renewed certificate cannot be used yet"),
+            Err(error) => {
+                tracing::warn!(error.message = %error, "a renewed certificate cannot be used yet")
+            }
         }
     }
 }
@@ -94,7 +98,12 @@ struct Files {
 
 impl Files {
     fn read(certificate_path: &Path, key_path: &Path) -> Result<Self, TlsError> {
-        let read = |path: &Path| fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source });
+        let read = |path: &Path| {
+            fs::read(path).map_err(|source| TlsError::Read {
+                path: path.to_owned(),
+                source,
+            })
+        };
         Ok(Self {
             certificate: read(certificate_path)?,
             key: read(key_path)?,
@@ -106,10 +115,19 @@ impl Files {
     fn certified_key(&self) -> Result<Arc<CertifiedKey>, TlsError> {
         let chain = CertificateDer::pem_slice_iter(&self.certificate)
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|source| TlsError::Pem { path: self.certificate_path.clone(), source })?;
-        let key = PrivateKeyDer::from_pem_slice(&self.key)
-            .map_err(|source| TlsError::Pem { path: self.key_path.clone(), source })?;
-        Ok(Arc::new(CertifiedKey::from_der(chain, key, &ring::default_provider())?))
+            .map_err(|source| TlsError::Pem {
+                path: self.certificate_path.clone(),
+                source,
+            })?;
+        let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|source| TlsError::Pem {
+            path: self.key_path.clone(),
+            source,
+        })?;
+        Ok(Arc::new(CertifiedKey::from_der(
+            chain,
+            key,
+            &ring::default_provider(),
+        )?))
     }
 }
 
@@ -119,7 +137,12 @@ struct Current(RwLock<Arc<CertifiedKey>>);
 
 impl ResolvesServerCert for Current {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.read().unwrap_or_else(PoisonError::into_inner).clone())
+        Some(
+            self.0
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+        )
     }
 }
 
@@ -137,7 +160,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn takes_up_a_renewed_certificate_and_keeps_a_good_one() {
         let directory = tempfile::tempdir().unwrap();
-        let (certificate, key) = (directory.path().join("tls.crt"), directory.path().join("tls.key"));
+        let (certificate, key) = (
+            directory.path().join("tls.crt"),
+            directory.path().join("tls.key"),
+        );
         write_pair(directory.path());
         let files = Files::read(&certificate, &key).unwrap();
         let current = Arc::new(Current(RwLock::new(files.certified_key().unwrap())));
@@ -157,6 +183,9 @@ mod tests {
     async fn names_what_is_wrong() {
         let directory = tempfile::tempdir().unwrap();
         let missing = directory.path().join("absent.pem");
-        assert!(matches!(server_config(&missing, &missing), Err(TlsError::Read { .. })));
+        assert!(matches!(
+            server_config(&missing, &missing),
+            Err(TlsError::Read { .. })
+        ));
     }
 }

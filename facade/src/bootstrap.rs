@@ -74,9 +74,16 @@ pub async fn bootstrap(pool: PgPool, asked: &Bootstrap) -> Result<String, Bootst
         return Err(BootstrapError::Exists);
     }
     let mut random = [0; 32];
-    OsRng.try_fill_bytes(&mut random).map_err(BootstrapError::Randomness)?;
+    OsRng
+        .try_fill_bytes(&mut random)
+        .map_err(BootstrapError::Randomness)?;
     let key = ApiKey::from_random(role, &random);
-    let new = NewKey { name: &asked.name, team: team.as_str(), role, expires_at: None };
+    let new = NewKey {
+        name: &asked.name,
+        team: team.as_str(),
+        role,
+        expires_at: None,
+    };
     store.insert_key(&key, &new).await?;
     Ok(key.reveal().to_owned())
 }

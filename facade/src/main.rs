@@ -39,12 +39,17 @@ fn main() -> Result<()> {
 
 fn runtime(settings: &Settings) -> Result<tokio::runtime::Runtime> {
     telemetry::init(settings.log_format)?;
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")
 }
 
 async fn serve(settings: &Settings) -> Result<()> {
     let shutdown = process::shutdown_signal();
-    let client = kubernetes::client(&settings.kubernetes).await.context("reaching the Kubernetes API")?;
+    let client = kubernetes::client(&settings.kubernetes)
+        .await
+        .context("reaching the Kubernetes API")?;
     let pool = daap_facade::pool(&settings.store)?;
     let running = daap_facade::start(&settings.listen, client, pool, shutdown).await?;
     running.ended().await?;
@@ -57,5 +62,7 @@ async fn bootstrap(settings: &Settings, asked: &Bootstrap) -> Result<()> {
 }
 
 fn print(text: &str) -> Result<()> {
-    std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("writing to standard output")
 }

@@ -80,7 +80,10 @@ pub async fn start(
     shutdown: CancellationToken,
 ) -> Result<Running, StartError> {
     let tls = match (&settings.tls_cert, &settings.tls_key) {
-        (Some(certificate), Some(key)) => Some(TlsAcceptor::from(daap_config::tls::server_config(certificate, key)?)),
+        (Some(certificate), Some(key)) => Some(TlsAcceptor::from(daap_config::tls::server_config(
+            certificate,
+            key,
+        )?)),
         _ => {
             tracing::warn!("no certificate is configured: API keys travel unencrypted");
             None
@@ -89,8 +92,13 @@ pub async fn start(
     let store = Store::new(pool);
     let cluster = Arc::new(Cluster::new(client));
     let keeper = Arc::new(store.clone());
-    let service = Service::new(keeper.clone(), cluster.clone(), cluster.clone(), vec![keeper.clone(), cluster])
-        .map_err(|error| StartError::Build(error.into()))?;
+    let service = Service::new(
+        keeper.clone(),
+        cluster.clone(),
+        cluster.clone(),
+        vec![keeper.clone(), cluster],
+    )
+    .map_err(|error| StartError::Build(error.into()))?;
     let context = context(Arc::new(service), keeper, tls, &settings.limits)?;
     let address = settings.listen;
     let listen_error = |source| StartError::Listen { address, source };
@@ -108,8 +116,10 @@ pub(crate) fn context(
     tls: Option<TlsAcceptor>,
     limits: &Limits,
 ) -> Result<Context, StartError> {
-    let contract = Contract::generate().map_err(|error: ContractError| StartError::Build(error.into()))?;
-    let routes = Routes::new(contract.operations()).map_err(|error: UnknownToPolicy| StartError::Build(error.into()))?;
+    let contract =
+        Contract::generate().map_err(|error: ContractError| StartError::Build(error.into()))?;
+    let routes = Routes::new(contract.operations())
+        .map_err(|error: UnknownToPolicy| StartError::Build(error.into()))?;
     let metrics = Metrics::new();
     let gate = Gate {
         routes,
@@ -130,7 +140,12 @@ pub(crate) fn context(
 }
 
 /// Serves, and brings the schema up to date meanwhile; ends when that is impossible.
-async fn serve(listener: TcpListener, context: Context, store: Store, shutdown: CancellationToken) -> Result<(), MigrateError> {
+async fn serve(
+    listener: TcpListener,
+    context: Context,
+    store: Store,
+    shutdown: CancellationToken,
+) -> Result<(), MigrateError> {
     let migrations = async {
         let result = store.migrate().await;
         if result.is_err() {

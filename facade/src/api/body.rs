@@ -32,8 +32,15 @@ impl<'a, T: ParseFromJSON + Type> ApiExtractor<'a> for Body<T> {
     }
 
     fn request_meta() -> Option<MetaRequest> {
-        let content = vec![MetaMediaType { content_type: CONTENT_TYPE, schema: T::schema_ref() }];
-        Some(MetaRequest { description: None, content, required: true })
+        let content = vec![MetaMediaType {
+            content_type: CONTENT_TYPE,
+            schema: T::schema_ref(),
+        }];
+        Some(MetaRequest {
+            description: None,
+            content,
+            required: true,
+        })
     }
 
     async fn from_request(
@@ -43,27 +50,39 @@ impl<'a, T: ParseFromJSON + Type> ApiExtractor<'a> for Body<T> {
     ) -> poem::Result<Self> {
         check_content_type(request.content_type()).map_err(problem::error)?;
         let contract = request.data::<Arc<Contract>>();
-        let contract = contract.ok_or_else(|| problem::error(Failure::internal("an operation ran without its contract")))?;
+        let contract = contract.ok_or_else(|| {
+            problem::error(Failure::internal("an operation ran without its contract"))
+        })?;
         let bytes = body.take()?.into_vec().await.map_err(poem::Error::from)?;
         parse(contract, &bytes).map(Self).map_err(problem::error)
     }
 }
 
 fn check_content_type(content_type: Option<&str>) -> Result<(), Failure> {
-    let essence = content_type.and_then(|text| text.split(';').next()).unwrap_or_default().trim();
+    let essence = content_type
+        .and_then(|text| text.split(';').next())
+        .unwrap_or_default()
+        .trim();
     if essence.eq_ignore_ascii_case(CONTENT_TYPE) {
         return Ok(());
     }
-    Err(Failure::new(Code::UnsupportedMediaType, format!("Send the body as '{CONTENT_TYPE}'.")))
+    Err(Failure::new(
+        Code::UnsupportedMediaType,
+        format!("Send the body as '{CONTENT_TYPE}'."),
+    ))
 }
 
 fn parse<T: ParseFromJSON>(contract: &Contract, bytes: &[u8]) -> Result<T, Failure> {
-    let value: Value = serde_json::from_slice(bytes)
-        .map_err(|error| Failure::malformed(format!("The body is not JSON: {error}."), Vec::new()))?;
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| {
+        Failure::malformed(format!("The body is not JSON: {error}."), Vec::new())
+    })?;
     let value = without_nulls(value);
-    let rules = contract.body_rules(&T::name()).ok_or_else(|| Failure::internal("a body has no schema in the contract"))?;
+    let rules = contract
+        .body_rules(&T::name())
+        .ok_or_else(|| Failure::internal("a body has no schema in the contract"))?;
     judge(rules.iter_errors(&value))?;
-    T::parse_from_json(Some(value)).map_err(|error| Failure::malformed(error.into_message(), Vec::new()))
+    T::parse_from_json(Some(value))
+        .map_err(|error| Failure::malformed(error.into_message(), Vec::new()))
 }
 
 /// A field that is null is a field that is not there.
@@ -80,27 +99,48 @@ fn judge<'a>(errors: impl Iterator<Item = ValidationError<'a>>) -> Result<(), Fa
         let at = error.instance_path().to_string();
         match error.kind() {
             ValidationErrorKind::AdditionalProperties { unexpected } => {
-                shape.extend(unexpected.iter().map(|name| FieldError::new(child(&at, name), "is not a known field")));
+                shape.extend(
+                    unexpected
+                        .iter()
+                        .map(|name| FieldError::new(child(&at, name), "is not a known field")),
+                );
             }
             ValidationErrorKind::Required { property } => {
                 let name = property.as_str().unwrap_or_default();
                 shape.push(FieldError::new(child(&at, name), "is required"));
             }
-            ValidationErrorKind::Type { .. } => shape.push(FieldError::new(at, "has the wrong type")),
-            ValidationErrorKind::Pattern { pattern } => rules.push(FieldError::new(at, pattern::in_words(pattern))),
+            ValidationErrorKind::Type { .. } => {
+                shape.push(FieldError::new(at, "has the wrong type"))
+            }
+            ValidationErrorKind::Pattern { pattern } => {
+                rules.push(FieldError::new(at, pattern::in_words(pattern)))
+            }
             ValidationErrorKind::MaxLength { limit } => {
-                rules.push(FieldError::new(at, format!("must have at most {limit} characters")));
+                rules.push(FieldError::new(
+                    at,
+                    format!("must have at most {limit} characters"),
+                ));
             }
             ValidationErrorKind::MinLength { limit } => {
-                rules.push(FieldError::new(at, format!("must have at least {limit} characters")));
+                rules.push(FieldError::new(
+                    at,
+                    format!("must have at least {limit} characters"),
+                ));
             }
             _ => rules.push(FieldError::new(at, error.masked_with("it").to_string())),
         }
     }
     if !shape.is_empty() {
-        return Err(Failure::malformed("The body does not have the expected fields; see 'errors'.", shape));
+        return Err(Failure::malformed(
+            "The body does not have the expected fields; see 'errors'.",
+            shape,
+        ));
     }
-    if rules.is_empty() { Ok(()) } else { Err(Failure::invalid(rules)) }
+    if rules.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::invalid(rules))
+    }
 }
 
 /// The pointer to a field of what `at` points to.
@@ -114,33 +154,65 @@ mod tests {
     use crate::api::databases::NewDatabase;
 
     fn failure_of(body: &str) -> (Code, Vec<String>) {
-        let failure = parse::<NewDatabase>(&Contract::generate().unwrap(), body.as_bytes()).map(|_| ()).unwrap_err();
-        let mut pointers: Vec<_> = failure.errors.into_iter().map(|error| error.pointer).collect();
+        let failure = parse::<NewDatabase>(&Contract::generate().unwrap(), body.as_bytes())
+            .map(|_| ())
+            .unwrap_err();
+        let mut pointers: Vec<_> = failure
+            .errors
+            .into_iter()
+            .map(|error| error.pointer)
+            .collect();
         pointers.sort();
         (failure.code, pointers)
     }
 
     #[test]
     fn every_mistake_is_told_by_field() {
-        let pointers = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let pointers = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(failure_of("{"), (Code::MalformedBody, vec![]));
         assert_eq!(failure_of("[]"), (Code::MalformedBody, pointers(&[""])));
-        assert_eq!(failure_of(r#"{"size": 3, "a/b": 1}"#), (Code::MalformedBody, pointers(&["/a~1b", "/name", "/size", "/tier"])));
-        assert_eq!(failure_of(r#"{"name": 3, "tier": "dev"}"#), (Code::MalformedBody, pointers(&["/name"])));
-        assert_eq!(failure_of(r#"{"name": "Orders", "tier": "Dev"}"#), (Code::InvalidFields, pointers(&["/name", "/tier"])));
+        assert_eq!(
+            failure_of(r#"{"size": 3, "a/b": 1}"#),
+            (
+                Code::MalformedBody,
+                pointers(&["/a~1b", "/name", "/size", "/tier"])
+            )
+        );
+        assert_eq!(
+            failure_of(r#"{"name": 3, "tier": "dev"}"#),
+            (Code::MalformedBody, pointers(&["/name"]))
+        );
+        assert_eq!(
+            failure_of(r#"{"name": "Orders", "tier": "Dev"}"#),
+            (Code::InvalidFields, pointers(&["/name", "/tier"]))
+        );
     }
 
     #[test]
     fn null_is_absent() {
         let contract = Contract::generate().unwrap();
-        let new: NewDatabase = parse(&contract, br#"{"name": "orders", "tier": "dev", "purpose": null}"#).unwrap();
+        let new: NewDatabase = parse(
+            &contract,
+            br#"{"name": "orders", "tier": "dev", "purpose": null}"#,
+        )
+        .unwrap();
         assert_eq!(new.purpose, None);
     }
 
     #[test]
     fn only_json_is_taken() {
         assert!(check_content_type(Some("application/json; charset=utf-8")).is_ok());
-        for other in [None, Some("application/xml"), Some("text/plain"), Some("application/jsonp")] {
+        for other in [
+            None,
+            Some("application/xml"),
+            Some("text/plain"),
+            Some("application/jsonp"),
+        ] {
             assert!(check_content_type(other).is_err(), "{other:?}");
         }
     }

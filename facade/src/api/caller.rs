@@ -33,7 +33,9 @@ impl<'a> ApiExtractor<'a> for Caller {
             SCHEME,
             MetaSecurityScheme {
                 ty: "http",
-                description: Some("An API key of your team, sent as 'Authorization: Bearer <key>'."),
+                description: Some(
+                    "An API key of your team, sent as 'Authorization: Bearer <key>'.",
+                ),
                 name: None,
                 key_in: None,
                 scheme: Some("bearer"),
@@ -54,6 +56,10 @@ impl<'a> ApiExtractor<'a> for Caller {
         _options: ExtractParamOptions<Self::ParamType>,
     ) -> poem::Result<Self> {
         let caller = request.data::<Self>().cloned();
-        caller.ok_or_else(|| super::problem::error(Failure::internal("an operation ran before its caller was known")))
+        caller.ok_or_else(|| {
+            super::problem::error(Failure::internal(
+                "an operation ran before its caller was known",
+            ))
+        })
     }
 }

@@ -71,8 +71,13 @@ impl Contract {
         for name in &bodies {
             close(&mut document, name);
         }
-        let bodies = bodies.into_iter().map(|name| Ok((name.clone(), rules(&document, &name)?)));
-        Ok(Self { bodies: bodies.collect::<Result<_, ContractError>>()?, document })
+        let bodies = bodies
+            .into_iter()
+            .map(|name| Ok((name.clone(), rules(&document, &name)?)));
+        Ok(Self {
+            bodies: bodies.collect::<Result<_, ContractError>>()?,
+            document,
+        })
     }
 
     /// The document.
@@ -96,12 +101,15 @@ impl Contract {
     /// Every operation.
     pub fn operations(&self) -> Vec<Operation> {
         let operations = each_operation(&self.document);
-        operations.map(|(path, method, operation)| read_operation(path, method, operation)).collect()
+        operations
+            .map(|(path, method, operation)| read_operation(path, method, operation))
+            .collect()
     }
 }
 
 fn each_operation(document: &Value) -> impl Iterator<Item = (&String, &String, &Value)> {
-    let operations = |(path, item)| entries(item).map(move |(method, operation)| (path, method, operation));
+    let operations =
+        |(path, item)| entries(item).map(move |(method, operation)| (path, method, operation));
     entries(&document["paths"]).flat_map(operations)
 }
 
@@ -116,7 +124,10 @@ fn read_operation(path: &str, method: &str, operation: &Value) -> Operation {
     Operation {
         method: method.to_uppercase(),
         path: path.to_owned(),
-        id: operation["operationId"].as_str().unwrap_or_default().to_owned(),
+        id: operation["operationId"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
         secured: !list(&operation["security"]).is_empty(),
         takes_body: operation.get("requestBody").is_some(),
         parameters: parameters
@@ -129,9 +140,13 @@ fn read_operation(path: &str, method: &str, operation: &Value) -> Operation {
 
 fn names_of_bodies(document: &Value) -> Vec<String> {
     let references = each_operation(document).filter_map(|(_, _, operation)| {
-        operation.pointer("/requestBody/content/application~1json/schema/$ref").and_then(Value::as_str)
+        operation
+            .pointer("/requestBody/content/application~1json/schema/$ref")
+            .and_then(Value::as_str)
     });
-    references.filter_map(|reference| reference.rsplit('/').next().map(str::to_owned)).collect()
+    references
+        .filter_map(|reference| reference.rsplit('/').next().map(str::to_owned))
+        .collect()
 }
 
 /// Says of a body's schema that unknown fields are refused, which poem-openapi does without saying so.
@@ -143,8 +158,10 @@ fn close(document: &mut Value, name: &str) {
 
 fn rules(document: &Value, name: &str) -> Result<jsonschema::Validator, ContractError> {
     let schema = json!({"$ref": format!("#/components/schemas/{name}"), "components": document["components"]});
-    jsonschema::validator_for(&schema)
-        .map_err(|error| ContractError::Schema { name: name.to_owned(), cause: error.to_string() })
+    jsonschema::validator_for(&schema).map_err(|error| ContractError::Schema {
+        name: name.to_owned(),
+        cause: error.to_string(),
+    })
 }
 
 #[cfg(test)]
@@ -155,7 +172,10 @@ mod tests {
     fn committed_contract_is_current() {
         let committed = include_str!("../../../manifests/openapi.json");
         let current = Contract::generate().unwrap().text().unwrap();
-        assert!(committed == current, "manifests/openapi.json is out of date: run `make openapi`");
+        assert!(
+            committed == current,
+            "manifests/openapi.json is out of date: run `make openapi`"
+        );
     }
 
     /// What every operation must tell its readers.
@@ -164,13 +184,34 @@ mod tests {
         let contract = Contract::generate().unwrap();
         for (path, method, operation) in each_operation(contract.document()) {
             for member in ["operationId", "summary", "description"] {
-                assert!(operation[member].as_str().is_some_and(|text| !text.is_empty()), "{method} {path}: {member}");
+                assert!(
+                    operation[member]
+                        .as_str()
+                        .is_some_and(|text| !text.is_empty()),
+                    "{method} {path}: {member}"
+                );
             }
-            assert!(operation["tags"].as_array().is_some_and(|tags| !tags.is_empty()), "{method} {path}: tags");
+            assert!(
+                operation["tags"]
+                    .as_array()
+                    .is_some_and(|tags| !tags.is_empty()),
+                "{method} {path}: tags"
+            );
             for (status, response) in operation["responses"].as_object().unwrap() {
-                assert!(response["description"].as_str().is_some_and(|text| !text.is_empty()), "{method} {path}: {status}");
-                let problem = response["content"].get("application/problem+json").is_some();
-                assert_eq!(problem, status.starts_with(['4', '5']) && path != "/ready", "{method} {path}: {status}");
+                assert!(
+                    response["description"]
+                        .as_str()
+                        .is_some_and(|text| !text.is_empty()),
+                    "{method} {path}: {status}"
+                );
+                let problem = response["content"]
+                    .get("application/problem+json")
+                    .is_some();
+                assert_eq!(
+                    problem,
+                    status.starts_with(['4', '5']),
+                    "{method} {path}: {status}"
+                );
             }
         }
     }
@@ -178,10 +219,25 @@ mod tests {
     #[test]
     fn tells_the_server_what_it_needs() {
         let operations = Contract::generate().unwrap().operations();
-        let create = operations.iter().find(|operation| operation.id == "createDatabase").unwrap();
+        let create = operations
+            .iter()
+            .find(|operation| operation.id == "createDatabase")
+            .unwrap();
         assert!(create.secured && create.takes_body);
-        let list = operations.iter().find(|operation| operation.id == "listDatabases").unwrap();
-        assert_eq!(list.parameters, ["limit", "cursor", "status", "tier", "owner_team"]);
-        assert!(!operations.iter().find(|operation| operation.id == "getHealth").unwrap().secured);
+        let list = operations
+            .iter()
+            .find(|operation| operation.id == "listDatabases")
+            .unwrap();
+        assert_eq!(
+            list.parameters,
+            ["limit", "cursor", "status", "tier", "owner_team"]
+        );
+        assert!(
+            !operations
+                .iter()
+                .find(|operation| operation.id == "getHealth")
+                .unwrap()
+                .secured
+        );
     }
 }

@@ -34,16 +34,28 @@ pub struct Databases;
 #[oai(deny_unknown_fields, skip_serializing_if_is_none)]
 pub struct NewDatabase {
     /// The name, unique within the owning team. Lower-case letters, digits and '-'; it starts with a letter.
-    #[oai(validator(min_length = 1, max_length = 40, pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    #[oai(validator(
+        min_length = 1,
+        max_length = 40,
+        pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
+    ))]
     pub name: String,
     /// The team that will own the database. Optional with a product team's key, which creates for its own team only.
-    #[oai(validator(min_length = 1, max_length = 40, pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    #[oai(validator(
+        min_length = 1,
+        max_length = 40,
+        pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
+    ))]
     pub owner_team: Option<String>,
     /// What the database is for, in words.
     #[oai(validator(max_length = 500))]
     pub purpose: Option<String>,
     /// The tier, by name. See the list of tiers for what there is.
-    #[oai(validator(min_length = 1, max_length = 40, pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    #[oai(validator(
+        min_length = 1,
+        max_length = 40,
+        pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
+    ))]
     pub tier: String,
 }
 
@@ -247,11 +259,26 @@ impl Databases {
         service: Data<&Arc<Service>>,
         body: Body<NewDatabase>,
     ) -> Result<Created, CreateProblem> {
-        let Body(NewDatabase { name, owner_team, purpose, tier }) = body;
-        let asked = CreateDatabase { name, owner_team, tier, purpose };
-        let database = service.create_database(&caller.actor, asked, caller.intent).await?;
+        let Body(NewDatabase {
+            name,
+            owner_team,
+            purpose,
+            tier,
+        }) = body;
+        let asked = CreateDatabase {
+            name,
+            owner_team,
+            tier,
+            purpose,
+        };
+        let database = service
+            .create_database(&caller.actor, asked, caller.intent)
+            .await?;
         let location = format!("/databases/{}", database.id);
-        Ok(Created::Database(Json(Database::shown_to(caller.actor.role, database)), location))
+        Ok(Created::Database(
+            Json(Database::shown_to(caller.actor.role, database)),
+            location,
+        ))
     }
 
     /// List databases
@@ -259,13 +286,19 @@ impl Databases {
     /// Lists the databases of your team, in the order of their creation; platform teams see those of every team.
     /// Deleted databases are listed only with the status 'deleted'.
     #[oai(path = "/databases", method = "get", operation_id = "listDatabases")]
-    #[expect(clippy::too_many_arguments, reason = "poem-openapi takes each query parameter as an argument")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "poem-openapi takes each query parameter as an argument"
+    )]
     async fn list(
         &self,
         caller: Caller,
         service: Data<&Arc<Service>>,
         /// How many databases at once.
-        #[oai(validator(minimum(value = "1"), maximum(value = "200")), default = "default_limit")]
+        #[oai(
+            validator(minimum(value = "1"), maximum(value = "200")),
+            default = "default_limit"
+        )]
         limit: Query<u32>,
         /// The cursor of the slice before, with the same filters.
         #[oai(validator(max_length = 200, pattern = "^[0-9a-f]*$"))]
@@ -279,12 +312,32 @@ impl Databases {
         #[oai(validator(max_length = 40, pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
         owner_team: Query<Option<String>>,
     ) -> Result<Listed, ListProblem> {
-        let filter = DatabaseFilter { owner_team: owner_team.0, status: status.0.map(Into::into), tier: tier.0 };
+        let filter = DatabaseFilter {
+            owner_team: owner_team.0,
+            status: status.0.map(Into::into),
+            tier: tier.0,
+        };
         let limit = usize::try_from(limit.0).ok();
-        let list = service.databases(&caller.actor, ListDatabases { filter, limit, cursor: cursor.0 }).await?;
+        let list = service
+            .databases(
+                &caller.actor,
+                ListDatabases {
+                    filter,
+                    limit,
+                    cursor: cursor.0,
+                },
+            )
+            .await?;
         let role = caller.actor.role;
-        let items = list.items.into_iter().map(|database| Database::shown_to(role, database)).collect();
-        Ok(Listed::Databases(Json(DatabaseList { items, next_cursor: list.next_cursor })))
+        let items = list
+            .items
+            .into_iter()
+            .map(|database| Database::shown_to(role, database))
+            .collect();
+        Ok(Listed::Databases(Json(DatabaseList {
+            items,
+            next_cursor: list.next_cursor,
+        })))
     }
 
     /// Get a database
@@ -301,7 +354,10 @@ impl Databases {
         id: Path<String>,
     ) -> Result<Found, GetProblem> {
         let database = service.database(&caller.actor, &id.0).await?;
-        Ok(Found::Database(Json(Database::shown_to(caller.actor.role, database))))
+        Ok(Found::Database(Json(Database::shown_to(
+            caller.actor.role,
+            database,
+        ))))
     }
 }
 
@@ -312,7 +368,10 @@ fn default_limit() -> u32 {
 impl Database {
     /// The record as a role sees it.
     fn shown_to(role: Role, record: DatabaseRecord) -> Self {
-        let extensions = record.extensions.map(|known| known.items).unwrap_or_default();
+        let extensions = record
+            .extensions
+            .map(|known| known.items)
+            .unwrap_or_default();
         Self {
             id: record.id,
             name: record.name,
@@ -350,7 +409,10 @@ impl From<ConnectionRecord> for Connection {
 
 impl From<SecretReference> for SecretRef {
     fn from(reference: SecretReference) -> Self {
-        Self { namespace: reference.namespace, name: reference.name }
+        Self {
+            namespace: reference.namespace,
+            name: reference.name,
+        }
     }
 }
 
@@ -368,7 +430,11 @@ impl From<BackupStatus> for Backup {
 
 impl From<Extension> for EnabledExtension {
     fn from(extension: Extension) -> Self {
-        Self { database: extension.database, name: extension.name, version: extension.version }
+        Self {
+            database: extension.database,
+            name: extension.name,
+            version: extension.version,
+        }
     }
 }
 

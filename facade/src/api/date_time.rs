@@ -34,14 +34,19 @@ impl Type for DateTime {
 
     fn schema_ref() -> MetaSchemaRef {
         let schema = MetaSchema::new_with_format("string", "date-time");
-        MetaSchemaRef::Inline(Box::new(MetaSchema { max_length: Some(MAX_LENGTH), ..schema }))
+        MetaSchemaRef::Inline(Box::new(MetaSchema {
+            max_length: Some(MAX_LENGTH),
+            ..schema
+        }))
     }
 
     fn as_raw_value(&self) -> Option<&Self::RawValueType> {
         Some(self)
     }
 
-    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self::RawElementValueType> + 'a> {
+    fn raw_element_iter<'a>(
+        &'a self,
+    ) -> Box<dyn Iterator<Item = &'a Self::RawElementValueType> + 'a> {
         Box::new(self.as_raw_value().into_iter())
     }
 }

@@ -39,6 +39,15 @@ pub enum Group {
 }
 
 /// Every operation, as an endpoint.
-pub fn endpoint(service: Arc<Service>, contract: Arc<Contract>, metrics: Arc<Metrics>) -> BoxEndpoint<'static> {
-    contract::openapi_service().into_endpoint().data(service).data(contract).data(metrics).boxed()
+pub fn endpoint(
+    service: Arc<Service>,
+    contract: Arc<Contract>,
+    metrics: Arc<Metrics>,
+) -> BoxEndpoint<'static> {
+    contract::openapi_service()
+        .into_endpoint()
+        .data(service)
+        .data(contract)
+        .data(metrics)
+        .boxed()
 }

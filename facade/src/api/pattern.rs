@@ -5,7 +5,11 @@ pub const NAME: &str = "^[a-z]([-a-z0-9]*[a-z0-9])?$";
 
 /// A pattern in words.
 pub fn in_words(pattern: &str) -> String {
-    if pattern == NAME { daap_crds::name::NameError::Characters.to_string() } else { format!("must match {pattern}") }
+    if pattern == NAME {
+        daap_crds::name::NameError::Characters.to_string()
+    } else {
+        format!("must match {pattern}")
+    }
 }
 
 #[cfg(test)]

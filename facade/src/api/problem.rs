@@ -19,7 +19,10 @@ pub const CONTENT_TYPE: &str = "application/problem+json";
 #[oai(skip_serializing_if_is_none)]
 pub struct Problem {
     /// Identifies the kind of problem, as a reference relative to this service.
-    #[oai(rename = "type", validator(max_length = 100, pattern = "^/problems/[a-z-]+$"))]
+    #[oai(
+        rename = "type",
+        validator(max_length = 100, pattern = "^/problems/[a-z-]+$")
+    )]
     pub kind: String,
     /// The kind of problem in words, the same each time.
     #[oai(validator(max_length = 100))]
@@ -103,7 +106,10 @@ pub fn responses(statuses: &[u16]) -> Vec<MetaResponse> {
             description: description(*status),
             status: Some(*status),
             status_range: None,
-            content: vec![MetaMediaType { content_type: CONTENT_TYPE, schema: Problem::schema_ref() }],
+            content: vec![MetaMediaType {
+                content_type: CONTENT_TYPE,
+                schema: Problem::schema_ref(),
+            }],
             headers: headers(*status),
         })
         .collect()
@@ -120,7 +126,9 @@ const fn description(status: u16) -> &'static str {
         413 => "The body is larger than 1 MiB.",
         415 => "The body is not in an accepted media type.",
         422 => "One or more fields break a rule.",
-        503 => "Something that is needed does not answer at the moment. Nothing was done, or what was done is kept: try again.",
+        503 => {
+            "Something that is needed does not answer at the moment. Nothing was done, or what was done is kept: try again."
+        }
         _ => "A mistake on the side of the service.",
     }
 }
@@ -135,12 +143,23 @@ fn headers(status: u16) -> Vec<MetaHeader> {
     };
     match status {
         401 => {
-            let schema = MetaSchema { max_length: Some(100), ..MetaSchema::new("string") };
+            let schema = MetaSchema {
+                max_length: Some(100),
+                ..MetaSchema::new("string")
+            };
             vec![header("WWW-Authenticate", "How to authenticate.", schema)]
         }
         503 => {
-            let schema = MetaSchema { minimum: Some(0.0), maximum: Some(3600.0), ..MetaSchema::new_with_format("integer", "int32") };
-            vec![header("Retry-After", "After how many seconds it makes sense to try again.", schema)]
+            let schema = MetaSchema {
+                minimum: Some(0.0),
+                maximum: Some(3600.0),
+                ..MetaSchema::new_with_format("integer", "int32")
+            };
+            vec![header(
+                "Retry-After",
+                "After how many seconds it makes sense to try again.",
+                schema,
+            )]
         }
         _ => Vec::new(),
     }
@@ -184,7 +203,9 @@ mod tests {
     /// The whole table, so that a change of a published status shows as a change of a line.
     #[test]
     fn statuses() {
-        let table = Code::ALL.map(|code| format!("{} {} {}", status(code), code.as_str(), code.title())).join("\n");
+        let table = Code::ALL
+            .map(|code| format!("{} {} {}", status(code), code.as_str(), code.title()))
+            .join("\n");
         insta::assert_snapshot!(table, @r"
         401 unauthenticated A valid API key is required
         403 forbidden Not allowed
@@ -205,7 +226,10 @@ mod tests {
 
     #[test]
     fn never_tells_the_cause() {
-        let failure = Failure::unavailable("The metadata database", "password of daap refused at 10.0.0.7");
+        let failure = Failure::unavailable(
+            "The metadata database",
+            "password of daap refused at 10.0.0.7",
+        );
         let problem = format!("{:?}", Problem::new(&failure, "id"));
         assert!(!problem.contains("10.0.0.7"), "{problem}");
     }

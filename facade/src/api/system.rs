@@ -3,27 +3,25 @@
 use std::sync::Arc;
 
 use poem::web::Data;
-use poem_openapi::{ApiResponse, Enum, Object, OpenApi, payload::{Json, PlainText}, types::Any};
+use poem_openapi::{
+    ApiResponse, Enum, Object, OpenApi,
+    payload::{Json, PlainText},
+    types::Any,
+};
 use serde_json::Value;
 
 use super::{Group, contract::Contract, problem::problems};
-use crate::{
-    domain::failure::Failure,
-    http::metrics::Metrics,
-    service::{Service, readiness::DependencyState},
-};
+use crate::{domain::failure::Failure, http::metrics::Metrics, service::Service};
 
 /// The operations about the service itself.
 pub struct System;
 
-/// Whether something can be used.
+/// That something can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-#[oai(rename_all = "snake_case")]
+#[oai(rename_all = "lowercase")]
 pub enum Usability {
     /// It can.
     Ready,
-    /// It cannot.
-    NotReady,
 }
 
 /// The process answers.
@@ -34,10 +32,10 @@ pub struct Health {
     status: String,
 }
 
-/// Whether the service can do its work.
+/// The service can do its work.
 #[derive(Debug, Object)]
 pub struct Readiness {
-    /// Whether all of its dependencies answer.
+    /// That all of its dependencies answer.
     status: Usability,
     /// What it depends on.
     #[oai(validator(max_items = 20))]
@@ -50,19 +48,16 @@ pub struct DependencyReadiness {
     /// Its name.
     #[oai(validator(max_length = 60))]
     name: String,
-    /// Whether it answers.
+    /// That it answers.
     status: Usability,
 }
 
-/// Whether the service can do its work.
+/// The service can do its work.
 #[derive(ApiResponse)]
 pub enum ReadinessAnswer {
     /// Everything that is needed answers.
     #[oai(status = 200)]
     Ready(Json<Readiness>),
-    /// Something that is needed does not answer; the answer names it.
-    #[oai(status = 503)]
-    NotReady(Json<Readiness>),
 }
 
 /// The contract.
@@ -93,6 +88,10 @@ problems! {
     /// How an operation without a key fails.
     SystemProblem: 500
 }
+problems! {
+    /// How the question whether the service can do its work fails.
+    ReadinessProblem: 500 503
+}
 
 #[OpenApi(tag = "Group::System")]
 impl System {
@@ -101,27 +100,43 @@ impl System {
     /// Answers as soon as the process does, whether or not what it depends on can be reached.
     #[oai(path = "/health", method = "get", operation_id = "getHealth")]
     async fn health(&self) -> Result<HealthAnswer, SystemProblem> {
-        Ok(HealthAnswer::Alive(Json(Health { status: "ok".to_owned() })))
+        Ok(HealthAnswer::Alive(Json(Health {
+            status: "ok".to_owned(),
+        })))
     }
 
     /// Can the service do its work?
     ///
-    /// Names everything that the service depends on and tells whether it answers.
+    /// Names everything that the service depends on. When something of it does not answer, the problem document says
+    /// which.
     #[oai(path = "/ready", method = "get", operation_id = "getReadiness")]
-    async fn ready(&self, service: Data<&Arc<Service>>) -> Result<ReadinessAnswer, SystemProblem> {
-        let states = service.readiness().await;
-        let all = states.iter().all(|state| state.ready);
-        let readiness =
-            Json(Readiness { status: usability(all), dependencies: states.into_iter().map(Into::into).collect() });
-        Ok(if all { ReadinessAnswer::Ready(readiness) } else { ReadinessAnswer::NotReady(readiness) })
+    async fn ready(
+        &self,
+        service: Data<&Arc<Service>>,
+    ) -> Result<ReadinessAnswer, ReadinessProblem> {
+        let dependencies = service.ready().await?;
+        let dependencies = dependencies.into_iter().map(|name| DependencyReadiness {
+            name: name.to_owned(),
+            status: Usability::Ready,
+        });
+        let readiness = Readiness {
+            status: Usability::Ready,
+            dependencies: dependencies.collect(),
+        };
+        Ok(ReadinessAnswer::Ready(Json(readiness)))
     }
 
     /// This contract
     ///
     /// The OpenAPI document that describes every operation of the service.
     #[oai(path = "/openapi.json", method = "get", operation_id = "getContract")]
-    async fn contract(&self, contract: Data<&Arc<Contract>>) -> Result<ContractAnswer, SystemProblem> {
-        Ok(ContractAnswer::Document(Json(Any(contract.document().clone()))))
+    async fn contract(
+        &self,
+        contract: Data<&Arc<Contract>>,
+    ) -> Result<ContractAnswer, SystemProblem> {
+        Ok(ContractAnswer::Document(Json(Any(contract
+            .document()
+            .clone()))))
     }
 
     /// Metrics
@@ -131,15 +146,5 @@ impl System {
     async fn metrics(&self, metrics: Data<&Arc<Metrics>>) -> Result<MetricsAnswer, SystemProblem> {
         let text = metrics.text().map_err(Failure::internal)?;
         Ok(MetricsAnswer::Text(PlainText(text)))
-    }
-}
-
-fn usability(ready: bool) -> Usability {
-    if ready { Usability::Ready } else { Usability::NotReady }
-}
-
-impl From<DependencyState> for DependencyReadiness {
-    fn from(state: DependencyState) -> Self {
-        Self { name: state.name.to_owned(), status: usability(state.ready) }
     }
 }

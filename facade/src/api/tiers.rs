@@ -315,9 +315,16 @@ impl Tiers {
     ///
     /// Lists what there is to choose from, with what each tier guarantees.
     #[oai(path = "/tiers", method = "get", operation_id = "listTiers")]
-    async fn list(&self, caller: Caller, service: Data<&Arc<Service>>) -> Result<Listed, ListProblem> {
+    async fn list(
+        &self,
+        caller: Caller,
+        service: Data<&Arc<Service>>,
+    ) -> Result<Listed, ListProblem> {
         let tiers = service.tiers().await?;
-        let items = tiers.into_iter().map(|tier| Tier::shown_to(caller.actor.role, tier)).collect();
+        let items = tiers
+            .into_iter()
+            .map(|tier| Tier::shown_to(caller.actor.role, tier))
+            .collect();
         Ok(Listed::Tiers(Json(TierList { items })))
     }
 
@@ -341,7 +348,14 @@ impl Tiers {
 impl Tier {
     /// The tier as a role sees it: instances, sizes and topology are for platform teams only.
     fn shown_to(role: Role, record: TierRecord) -> Self {
-        let TierRecord { name, spec, accepted, message, current_revision, in_use } = record;
+        let TierRecord {
+            name,
+            spec,
+            accepted,
+            message,
+            current_revision,
+            in_use,
+        } = record;
         let platform = role == Role::Platform;
         let backup = spec.backup.as_ref();
         let pooling = spec.pooling.as_ref();
@@ -368,7 +382,12 @@ impl Tier {
                 archive_retention: spec.destruction.archive_retention.clone(),
             },
             extensions: spec.postgres.extensions.clone(),
-            state: platform.then_some(TierState { accepted, message, current_revision, in_use }),
+            state: platform.then_some(TierState {
+                accepted,
+                message,
+                current_revision,
+                in_use,
+            }),
             definition: platform.then(|| spec.into()),
         }
     }
@@ -409,20 +428,28 @@ impl From<tier::Postgres> for PostgresDefinition {
 
 impl From<tier::Compute> for ComputeDefinition {
     fn from(compute: tier::Compute) -> Self {
-        Self { cpu: compute.cpu.to_string(), memory: compute.memory.to_string() }
+        Self {
+            cpu: compute.cpu.to_string(),
+            memory: compute.memory.to_string(),
+        }
     }
 }
 
 impl From<tier::Availability> for AvailabilityDefinition {
     fn from(availability: tier::Availability) -> Self {
-        let synchronous = availability.synchronous.map(|synchronous| SynchronousDefinition {
-            number: synchronous.number,
-            durability: match synchronous.durability {
-                tier::Durability::Required => Durability::Required,
-                tier::Durability::Preferred => Durability::Preferred,
-            },
-        });
-        Self { instances: availability.instances, synchronous }
+        let synchronous = availability
+            .synchronous
+            .map(|synchronous| SynchronousDefinition {
+                number: synchronous.number,
+                durability: match synchronous.durability {
+                    tier::Durability::Required => Durability::Required,
+                    tier::Durability::Preferred => Durability::Preferred,
+                },
+            });
+        Self {
+            instances: availability.instances,
+            synchronous,
+        }
     }
 }
 
@@ -500,14 +527,34 @@ mod tests {
     #[test]
     fn product_teams_see_guarantees_only() {
         let shown = Tier::shown_to(Role::Product, record()).to_json().unwrap();
-        insta::assert_json_snapshot!(shown, @r#""#);
+        let expected = json!({
+            "id": "critical",
+            "name": "critical",
+            "description": "For production.",
+            "available": true,
+            "postgres_version": 17,
+            "high_availability": true,
+            "backup": {"configured": true, "frequency": "0 * * * *", "retention": "30d"},
+            "restore": true,
+            "pooling": {"configured": true, "mode": "transaction"},
+            "destruction": {
+                "strategy": "archive",
+                "effect": "The database is removed. Its backups stay, and a new database can be restored from them.",
+                "archive_retention": "3m"
+            },
+            "extensions": []
+        });
+        assert_eq!(shown, expected);
     }
 
     #[test]
     fn platform_teams_see_everything() {
         let shown = Tier::shown_to(Role::Platform, record()).to_json().unwrap();
         assert_eq!(shown["definition"]["availability"]["instances"], 3);
-        assert_eq!(shown["definition"]["storage"], json!({"size": "50Gi", "wal_size": "10Gi"}));
+        assert_eq!(
+            shown["definition"]["storage"],
+            json!({"size": "50Gi", "wal_size": "10Gi"})
+        );
         assert_eq!(shown["state"]["in_use"], 42);
     }
 }

@@ -74,7 +74,9 @@ impl Dependency for Cluster {
     async fn check(&self) -> Result<(), Failure> {
         let tiers: Api<DaapTier> = Api::all(self.client.clone());
         let one = ListParams::default().limit(1);
-        let listed = tokio::time::timeout(CHECK_DEADLINE, tiers.list_metadata(&one)).await.map_err(unavailable)?;
+        let listed = tokio::time::timeout(CHECK_DEADLINE, tiers.list_metadata(&one))
+            .await
+            .map_err(unavailable)?;
         listed.map(|_| ()).map_err(unavailable)
     }
 }
@@ -82,15 +84,27 @@ impl Dependency for Cluster {
 /// Every object, page by page.
 ///
 /// An object that does not decode is logged and left out: it must not hide the others.
-async fn list_all<K>(objects: &Api<DeserializeGuard<K>>, selector: Option<String>) -> Result<Vec<K>, Failure>
+async fn list_all<K>(
+    objects: &Api<DeserializeGuard<K>>,
+    selector: Option<String>,
+) -> Result<Vec<K>, Failure>
 where
     K: Resource + Clone + Debug + DeserializeOwned,
 {
-    let mut params = ListParams { field_selector: selector, ..ListParams::default().limit(PAGE) };
+    let mut params = ListParams {
+        field_selector: selector,
+        ..ListParams::default().limit(PAGE)
+    };
     let mut all = Vec::new();
     loop {
-        let page = within_deadline(objects.list(&params)).await.map_err(unavailable)?;
-        all.extend(page.items.into_iter().filter_map(|DeserializeGuard(object)| decoded(object)));
+        let page = within_deadline(objects.list(&params))
+            .await
+            .map_err(unavailable)?;
+        all.extend(
+            page.items
+                .into_iter()
+                .filter_map(|DeserializeGuard(object)| decoded(object)),
+        );
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
             None => return Ok(all),
@@ -108,7 +122,9 @@ fn decoded<K>(object: Result<K, InvalidObject>) -> Option<K> {
 }
 
 /// What a call answers, in its deadline.
-async fn within_deadline<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+async fn within_deadline<T>(
+    call: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, kube::Error> {
     tokio::time::timeout(DEADLINE, call)
         .await
         .unwrap_or_else(|elapsed| Err(kube::Error::Service(elapsed.into())))

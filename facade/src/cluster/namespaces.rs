@@ -18,26 +18,39 @@ impl Cluster {
     pub(super) async fn ensure_namespace(&self, team: &TeamName) -> Result<(), Failure> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let name = team.namespace();
-        if let Some(found) = within_deadline(namespaces.get_opt(&name)).await.map_err(unavailable)? {
+        if let Some(found) = within_deadline(namespaces.get_opt(&name))
+            .await
+            .map_err(unavailable)?
+        {
             return check_owner(&found, team);
         }
         match within_deadline(namespaces.create(&PostParams::default(), &namespace(team))).await {
             Ok(_) => Ok(()),
             // Another request was faster.
-            Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                check_owner(&within_deadline(namespaces.get(&name)).await.map_err(unavailable)?, team)
-            }
+            Err(kube::Error::Api(status)) if status.is_already_exists() => check_owner(
+                &within_deadline(namespaces.get(&name))
+                    .await
+                    .map_err(unavailable)?,
+                team,
+            ),
             Err(error) => Err(unavailable(error)),
         }
     }
 }
 
 fn namespace(team: &TeamName) -> Namespace {
-    let labels = [(label::TEAM, team.as_str()), (label::MANAGED_BY, label::MANAGED_BY_DAAP)];
+    let labels = [
+        (label::TEAM, team.as_str()),
+        (label::MANAGED_BY, label::MANAGED_BY_DAAP),
+    ];
     Namespace {
         metadata: ObjectMeta {
             name: Some(team.namespace()),
-            labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+            labels: Some(
+                labels
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                    .into(),
+            ),
             ..ObjectMeta::default()
         },
         ..Namespace::default()
@@ -45,7 +58,11 @@ fn namespace(team: &TeamName) -> Namespace {
 }
 
 fn check_owner(namespace: &Namespace, team: &TeamName) -> Result<(), Failure> {
-    if namespace.labels().get(label::TEAM).is_some_and(|owner| owner == team.as_str()) {
+    if namespace
+        .labels()
+        .get(label::TEAM)
+        .is_some_and(|owner| owner == team.as_str())
+    {
         return Ok(());
     }
     let detail = format!(

@@ -34,7 +34,9 @@ impl ApiKey {
 
     /// The key that a caller shows; `None` when it is none, or mistyped.
     pub fn parse(text: &str) -> Option<Self> {
-        let random = Role::ALL.into_iter().find_map(|role| text.strip_prefix(&format!("daap_{}_", letter(role))))?;
+        let random = Role::ALL
+            .into_iter()
+            .find_map(|role| text.strip_prefix(&format!("daap_{}_", letter(role))))?;
         let well_formed = random.len() == RANDOM_CHARACTERS + CHECKSUM_CHARACTERS
             && random.bytes().all(|byte| ALPHABET.contains(&byte));
         if !well_formed {
@@ -73,7 +75,11 @@ fn checksum(text: &str) -> String {
 }
 
 fn base32(bytes: &[u8]) -> String {
-    let bit = |index: usize| bytes.get(index / 8).map_or(0, |byte| usize::from(byte >> (7 - index % 8) & 1));
+    let bit = |index: usize| {
+        bytes
+            .get(index / 8)
+            .map_or(0, |byte| usize::from(byte >> (7 - index % 8) & 1))
+    };
     (0..bytes.len() * 8)
         .step_by(5)
         .map(|start| (start..start + 5).fold(0, |value, index| value << 1 | bit(index)))
@@ -94,7 +100,10 @@ mod tests {
     fn says_whose_it_is_and_round_trips() {
         let key = ApiKey::from_random(Role::Platform, &[7; 32]);
         assert!(key.reveal().starts_with("daap_p_"));
-        assert_eq!(key.reveal().len(), "daap_p_".len() + RANDOM_CHARACTERS + CHECKSUM_CHARACTERS);
+        assert_eq!(
+            key.reveal().len(),
+            "daap_p_".len() + RANDOM_CHARACTERS + CHECKSUM_CHARACTERS
+        );
         assert_eq!(ApiKey::parse(key.reveal()), Some(key.clone()));
         assert!(!format!("{key:?}").contains(&key.reveal()[8..]));
     }
@@ -105,10 +114,27 @@ mod tests {
         let text = key.reveal();
         for position in 0..text.len() {
             let mut mistyped = text.as_bytes().to_vec();
-            mistyped[position] = if mistyped[position] == b'a' { b'b' } else { b'a' };
-            assert_eq!(ApiKey::parse(std::str::from_utf8(&mistyped).unwrap()), None, "at {position}");
+            mistyped[position] = if mistyped[position] == b'a' {
+                b'b'
+            } else {
+                b'a'
+            };
+            assert_eq!(
+                ApiKey::parse(std::str::from_utf8(&mistyped).unwrap()),
+                None,
+                "at {position}"
+            );
         }
-        for bad in ["", "daap_", "daap_t_", &text[1..], &text[..text.len() - 1], &text.to_uppercase(), &text.replace("daap_t_", "daap_x_"), "daap_t_ä"] {
+        for bad in [
+            "",
+            "daap_",
+            "daap_t_",
+            &text[1..],
+            &text[..text.len() - 1],
+            &text.to_uppercase(),
+            &text.replace("daap_t_", "daap_x_"),
+            "daap_t_ä",
+        ] {
             assert_eq!(ApiKey::parse(bad), None, "{bad}");
         }
     }

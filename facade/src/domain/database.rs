@@ -2,7 +2,9 @@
 
 use daap_crds::{
     DaapDatabase, DaapDatabaseSpec, Phase,
-    database::{self, Admission, BackupStatus, Endpoint, ExtensionsStatus, Problem, SecretReference},
+    database::{
+        self, Admission, BackupStatus, Endpoint, ExtensionsStatus, Problem, SecretReference,
+    },
     label,
     name::{DatabaseName, TeamName},
 };
@@ -40,7 +42,8 @@ impl NewDatabase {
         };
         let mut resource = DaapDatabase::new(self.name.as_str(), spec);
         resource.metadata.namespace = Some(self.owner_team.namespace());
-        resource.metadata.annotations = Some([(label::INTENT.to_owned(), intent.to_string())].into());
+        resource.metadata.annotations =
+            Some([(label::INTENT.to_owned(), intent.to_string())].into());
         resource
     }
 }
@@ -48,7 +51,9 @@ impl NewDatabase {
 /// Whether the resource was made by this audit intent.
 pub fn made_by(resource: &DaapDatabase, intent: Uuid) -> bool {
     let annotations = resource.metadata.annotations.as_ref();
-    annotations.and_then(|all| all.get(label::INTENT)).is_some_and(|mark| *mark == intent.to_string())
+    annotations
+        .and_then(|all| all.get(label::INTENT))
+        .is_some_and(|mark| *mark == intent.to_string())
 }
 
 /// The record of a database.
@@ -96,14 +101,21 @@ pub struct Connection {
 impl Database {
     /// The record of a resource; `None` for one that no API server has stored.
     pub fn from_resource(resource: DaapDatabase) -> Option<Self> {
-        let DaapDatabase { metadata, spec, status } = resource;
+        let DaapDatabase {
+            metadata,
+            spec,
+            status,
+        } = resource;
         let status = status.unwrap_or_default();
         let phase = status.phase.unwrap_or_default();
-        let connection = status.endpoint.zip(status.connection_secret).map(|(endpoint, secret)| Connection {
-            endpoint,
-            secret,
-            ca_secret: status.ca_secret,
-        });
+        let connection = status
+            .endpoint
+            .zip(status.connection_secret)
+            .map(|(endpoint, secret)| Connection {
+                endpoint,
+                secret,
+                ca_secret: status.ca_secret,
+            });
         Some(Self {
             id: metadata.uid?.parse().ok()?,
             name: metadata.name?,
@@ -136,7 +148,9 @@ pub struct DatabaseFilter {
 impl DatabaseFilter {
     /// Whether the database is asked for.
     pub fn matches(&self, database: &Database) -> bool {
-        self.owner_team.as_ref().is_none_or(|team| *team == database.owner_team)
+        self.owner_team
+            .as_ref()
+            .is_none_or(|team| *team == database.owner_team)
             && self.tier.as_ref().is_none_or(|tier| *tier == database.tier)
             && match self.status {
                 Some(status) => status == database.status,
@@ -171,15 +185,31 @@ mod tests {
 
     #[test]
     fn tells_where_to_connect_only_while_ready() {
-        assert!(Database::from_resource(resource("ready")).unwrap().connection.is_some());
-        assert!(Database::from_resource(resource("frozen")).unwrap().connection.is_none());
+        assert!(
+            Database::from_resource(resource("ready"))
+                .unwrap()
+                .connection
+                .is_some()
+        );
+        assert!(
+            Database::from_resource(resource("frozen"))
+                .unwrap()
+                .connection
+                .is_none()
+        );
     }
 
     #[test]
     fn deleted_databases_are_listed_only_when_asked_for() {
         let deleted = Database::from_resource(resource("deleted")).unwrap();
         assert!(!DatabaseFilter::default().matches(&deleted));
-        assert!(DatabaseFilter { status: Some(Phase::Deleted), ..Default::default() }.matches(&deleted));
+        assert!(
+            DatabaseFilter {
+                status: Some(Phase::Deleted),
+                ..Default::default()
+            }
+            .matches(&deleted)
+        );
     }
 
     #[test]

@@ -108,7 +108,10 @@ pub struct FieldError {
 impl FieldError {
     /// A field and what is wrong with it.
     pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), detail: detail.into() }
+        Self {
+            pointer: pointer.into(),
+            detail: detail.into(),
+        }
     }
 }
 
@@ -130,7 +133,13 @@ pub struct Failure {
 impl Failure {
     /// A failure with a sentence for the caller.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None, cause: None }
+        Self {
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after: None,
+            cause: None,
+        }
     }
 
     /// No such thing. The same for what does not exist and for what the caller may not know of.
@@ -140,18 +149,33 @@ impl Failure {
 
     /// Fields break rules.
     pub fn invalid(errors: Vec<FieldError>) -> Self {
-        Self { errors, ..Self::new(Code::InvalidFields, "One or more fields break a rule; see 'errors'.") }
+        Self {
+            errors,
+            ..Self::new(
+                Code::InvalidFields,
+                "One or more fields break a rule; see 'errors'.",
+            )
+        }
     }
 
     /// The body has not the expected shape.
     pub fn malformed(detail: impl Into<String>, errors: Vec<FieldError>) -> Self {
-        Self { errors, ..Self::new(Code::MalformedBody, detail) }
+        Self {
+            errors,
+            ..Self::new(Code::MalformedBody, detail)
+        }
     }
 
     /// A parameter is unknown or has no usable value.
     pub fn parameter(name: &str, detail: impl Into<String>) -> Self {
         let errors = vec![FieldError::new(format!("?{name}"), detail)];
-        Self { errors, ..Self::new(Code::InvalidParameter, "A query parameter cannot be used; see 'errors'.") }
+        Self {
+            errors,
+            ..Self::new(
+                Code::InvalidParameter,
+                "A query parameter cannot be used; see 'errors'.",
+            )
+        }
     }
 
     /// Something that is needed does not answer.
@@ -159,14 +183,20 @@ impl Failure {
         Self {
             retry_after: Some(Duration::from_secs(5)),
             cause: Some(cause.into()),
-            ..Self::new(Code::Unavailable, format!("{what} does not answer at the moment. Try again."))
+            ..Self::new(
+                Code::Unavailable,
+                format!("{what} does not answer at the moment. Try again."),
+            )
         }
     }
 
     /// A mistake of ours.
     pub fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         let detail = "Something went wrong on our side. The platform team finds the cause by the request id.";
-        Self { cause: Some(cause.into()), ..Self::new(Code::Internal, detail) }
+        Self {
+            cause: Some(cause.into()),
+            ..Self::new(Code::Internal, detail)
+        }
     }
 }
 

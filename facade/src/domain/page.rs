@@ -36,13 +36,21 @@ pub struct Page<T> {
 
 impl<T> Page<T> {
     /// The first `limit` entries after a position, of entries in any order.
-    pub fn cut(mut entries: Vec<T>, position: impl Fn(&T) -> Position, after: Option<Position>, limit: usize) -> Self {
+    pub fn cut(
+        mut entries: Vec<T>,
+        position: impl Fn(&T) -> Position,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Self {
         entries.retain(|entry| after.is_none_or(|after| position(entry) > after));
         entries.sort_by_key(&position);
         let more = entries.len() > limit;
         entries.truncate(limit);
         let next = entries.last().map(position).filter(|_| more);
-        Self { items: entries, next }
+        Self {
+            items: entries,
+            next,
+        }
     }
 }
 
@@ -61,8 +69,11 @@ pub fn decode(cursor: &str, filters: &str) -> Option<Position> {
     if cursor.len() != length || !cursor.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
-    let bytes: Vec<u8> =
-        (0..length).step_by(2).map(|start| u8::from_str_radix(&cursor[start..start + 2], 16)).collect::<Result<_, _>>().ok()?;
+    let bytes: Vec<u8> = (0..length)
+        .step_by(2)
+        .map(|start| u8::from_str_radix(&cursor[start..start + 2], 16))
+        .collect::<Result<_, _>>()
+        .ok()?;
     let (time, rest) = bytes.split_at(TIME_BYTES);
     let (id, given) = rest.split_at(ID_BYTES);
     if given != fingerprint(filters) {
@@ -84,7 +95,10 @@ mod tests {
     use super::*;
 
     fn position(second: i64, id: u128) -> Position {
-        Position { created_at: Timestamp::from_second(second).unwrap(), id: Uuid::from_u128(id) }
+        Position {
+            created_at: Timestamp::from_second(second).unwrap(),
+            id: Uuid::from_u128(id),
+        }
     }
 
     #[test]
@@ -100,7 +114,10 @@ mod tests {
     /// Walking with any limit shows every entry once, in order, also when several were created in one instant.
     #[test]
     fn a_walk_shows_every_entry_once() {
-        let entries: Vec<_> = (0..23_u128).rev().map(|id| position((id / 5) as i64, id * 7 % 23)).collect();
+        let entries: Vec<_> = (0..23_u128)
+            .rev()
+            .map(|id| position((id / 5) as i64, id * 7 % 23))
+            .collect();
         let mut expected = entries.clone();
         expected.sort();
         for limit in 1..30 {

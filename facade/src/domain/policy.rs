@@ -74,7 +74,9 @@ pub fn rule_of(operation: &str) -> Option<&'static Rule> {
 
 /// What the policy says. An action without a line is forbidden.
 pub fn decide(role: Role, action: Action, ownership: Ownership) -> Verdict {
-    let Some(rule) = RULES.iter().find(|rule| rule.action == action) else { return Forbid };
+    let Some(rule) = RULES.iter().find(|rule| rule.action == action) else {
+        return Forbid;
+    };
     match (role, ownership) {
         (Role::Platform, _) => rule.platform,
         (Role::Product, Ownership::Own) => rule.product_own,
@@ -92,9 +94,14 @@ mod tests {
         let lines = RULES
             .iter()
             .map(|rule| {
-                let product = [Ownership::Own, Ownership::Foreign].map(|owner| decide(Role::Product, rule.action, owner));
-                let platform = [Ownership::Own, Ownership::Foreign].map(|owner| decide(Role::Platform, rule.action, owner));
-                format!("{} product {product:?} platform {platform:?}", rule.operation)
+                let product = [Ownership::Own, Ownership::Foreign]
+                    .map(|owner| decide(Role::Product, rule.action, owner));
+                let platform = [Ownership::Own, Ownership::Foreign]
+                    .map(|owner| decide(Role::Platform, rule.action, owner));
+                format!(
+                    "{} product {product:?} platform {platform:?}",
+                    rule.operation
+                )
             })
             .collect::<Vec<_>>()
             .join("\n");
@@ -110,8 +117,20 @@ mod tests {
     #[test]
     fn one_line_per_action_and_operation() {
         for rule in &RULES {
-            assert_eq!(RULES.iter().filter(|other| other.action == rule.action).count(), 1);
-            assert_eq!(RULES.iter().filter(|other| other.operation == rule.operation).count(), 1);
+            assert_eq!(
+                RULES
+                    .iter()
+                    .filter(|other| other.action == rule.action)
+                    .count(),
+                1
+            );
+            assert_eq!(
+                RULES
+                    .iter()
+                    .filter(|other| other.operation == rule.operation)
+                    .count(),
+                1
+            );
         }
     }
 }

@@ -32,7 +32,9 @@ impl Tier {
             name: resource.metadata.name?,
             spec: resource.spec,
             accepted: condition::is_true(&status.conditions, ACCEPTED),
-            message: verdict.filter(|verdict| verdict.status != "True").map(|verdict| verdict.message.clone()),
+            message: verdict
+                .filter(|verdict| verdict.status != "True")
+                .map(|verdict| verdict.message.clone()),
             current_revision: status.current_revision,
             in_use: status.in_use,
         })
@@ -42,8 +44,12 @@ impl Tier {
 /// What deleting a database does to its data, in words for a product team.
 pub const fn destruction_effect(strategy: Strategy) -> &'static str {
     match strategy {
-        Strategy::Freeze => "The database becomes inaccessible. Its data stay, and it can be unfrozen.",
-        Strategy::Archive => "The database is removed. Its backups stay, and a new database can be restored from them.",
+        Strategy::Freeze => {
+            "The database becomes inaccessible. Its data stay, and it can be unfrozen."
+        }
+        Strategy::Archive => {
+            "The database is removed. Its backups stay, and a new database can be restored from them."
+        }
         Strategy::Hard => "The database and its backups are removed. Nothing can be recovered.",
     }
 }

@@ -1,8 +1,8 @@
 //! Responses: what an operation answered, or the problem document of what failed. Pure.
 
+use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
-use bytes::Bytes;
 use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem_openapi::{
     error::{ContentTypeError, ParseParamError, ParsePathError, ParseRequestPayloadError},
@@ -29,16 +29,23 @@ pub async fn from_poem(response: poem::Response) -> Result<Answer, Failure> {
 
 /// The problem document of a failure.
 pub fn from_failure(failure: &Failure, request_id: &str) -> Answer {
-    let document = Problem::new(failure, request_id).to_json().unwrap_or_default().to_string();
+    let document = Problem::new(failure, request_id)
+        .to_json()
+        .unwrap_or_default()
+        .to_string();
     let mut answer = Response::new(Full::new(Bytes::from(document)));
-    *answer.status_mut() = StatusCode::from_u16(status(failure.code)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *answer.status_mut() =
+        StatusCode::from_u16(status(failure.code)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     if let Some(wait) = failure.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs()));
     }
     if failure.code == Code::Unauthenticated {
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"daap\""));
+        headers.insert(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static("Bearer realm=\"daap\""),
+        );
     }
     answer
 }
@@ -59,10 +66,16 @@ pub fn failure_of(error: poem::Error) -> Failure {
         return Failure::new(Code::NotFound, "There is nothing at this path.");
     }
     if error.is::<MethodNotAllowedError>() {
-        return Failure::new(Code::MethodNotAllowed, "This path does not answer to this method.");
+        return Failure::new(
+            Code::MethodNotAllowed,
+            "This path does not answer to this method.",
+        );
     }
     if error.is::<ContentTypeError>() {
-        return Failure::new(Code::UnsupportedMediaType, "The body is not in an accepted media type.");
+        return Failure::new(
+            Code::UnsupportedMediaType,
+            "The body is not in an accepted media type.",
+        );
     }
     if error.status().is_client_error() {
         return Failure::malformed("The request cannot be understood.", Vec::new());
@@ -77,11 +90,29 @@ mod tests {
     #[test]
     fn errors_of_the_framework_keep_their_meaning() {
         let code = |error: poem::Error| failure_of(error).code;
-        assert_eq!(code(ParseParamError { name: "limit", reason: "no number".to_owned() }.into()), Code::InvalidParameter);
+        assert_eq!(
+            code(
+                ParseParamError {
+                    name: "limit",
+                    reason: "no number".to_owned()
+                }
+                .into()
+            ),
+            Code::InvalidParameter
+        );
         assert_eq!(code(NotFoundError.into()), Code::NotFound);
         assert_eq!(code(MethodNotAllowedError.into()), Code::MethodNotAllowed);
-        assert_eq!(code(ContentTypeError::ExpectContentType.into()), Code::UnsupportedMediaType);
-        assert_eq!(code(poem::Error::from_status(StatusCode::IM_A_TEAPOT)), Code::MalformedBody);
-        assert_eq!(code(poem::Error::from_status(StatusCode::BAD_GATEWAY)), Code::Internal);
+        assert_eq!(
+            code(ContentTypeError::ExpectContentType.into()),
+            Code::UnsupportedMediaType
+        );
+        assert_eq!(
+            code(poem::Error::from_status(StatusCode::IM_A_TEAPOT)),
+            Code::MalformedBody
+        );
+        assert_eq!(
+            code(poem::Error::from_status(StatusCode::BAD_GATEWAY)),
+            Code::Internal
+        );
     }
 }

@@ -51,7 +51,9 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, context: Context) {
         None => serve_requests(stream, peer, &context).await,
         Some(tls) => match timeout(context.limits.header_timeout(), tls.accept(stream)).await {
             Ok(Ok(stream)) => serve_requests(stream, peer, &context).await,
-            Ok(Err(error)) => tracing::debug!(client.address = %peer, error.message = %error, "no TLS was agreed on"),
+            Ok(Err(error)) => {
+                tracing::debug!(client.address = %peer, error.message = %error, "no TLS was agreed on")
+            }
             Err(_) => tracing::debug!(client.address = %peer, "TLS was not agreed on in time"),
         },
     }

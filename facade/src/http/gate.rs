@@ -70,11 +70,17 @@ impl Gate {
     pub async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: SocketAddr) -> Answer {
         let begin = Instant::now();
         let (parts, body) = request.into_parts();
-        let call = Call { request_id: request_id(&parts.headers), source: peer.ip().to_string(), parts };
+        let call = Call {
+            request_id: request_id(&parts.headers),
+            source: peer.ip().to_string(),
+            parts,
+        };
         let request_id = call.request_id.clone();
         let operation = self.operation_name(&call);
         let gate = self.clone();
-        let task = self.tasks.spawn(async move { gate.process(call, body).await });
+        let task = self
+            .tasks
+            .spawn(async move { gate.process(call, body).await });
         let mut answer = task.await.unwrap_or_else(|error| {
             tracing::error!(request.id = request_id, error.message = %error, "a request ended its task");
             answer::from_failure(&Failure::internal(error), &request_id)
@@ -82,7 +88,8 @@ impl Gate {
         if let Ok(value) = HeaderValue::from_str(&request_id) {
             answer.headers_mut().insert(REQUEST_ID, value);
         }
-        self.metrics.answered(&operation, answer.status().as_u16(), begin.elapsed());
+        self.metrics
+            .answered(&operation, answer.status().as_u16(), begin.elapsed());
         answer
     }
 
@@ -96,11 +103,17 @@ impl Gate {
     }
 
     async fn perform(&self, call: &Call, body: &mut Incoming) -> Result<Answer, Failure> {
-        let (route, id) = self.routes.find(call.parts.method.as_str(), call.parts.uri.path())?;
+        let (route, id) = self
+            .routes
+            .find(call.parts.method.as_str(), call.parts.uri.path())?;
         let Some(rule) = route.rule else {
             return self.run(call, None, Bytes::new()).await;
         };
-        let authorization = call.parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let authorization = call
+            .parts
+            .headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
         let audited = AuditedCall {
             intent: Uuid::now_v7(),
             request_id: call.request_id.clone(),
@@ -111,8 +124,13 @@ impl Gate {
         };
         let result = self.perform_as(&audited, call, route, rule, body).await;
         let answer = result.unwrap_or_else(|failure| self.refuse(call, &failure));
-        let resource_id = audited.resource_id.clone().or_else(|| created_id(answer.headers()));
-        self.audit.outcome(&audited, answer.status().as_u16(), resource_id.as_deref()).await?;
+        let resource_id = audited
+            .resource_id
+            .clone()
+            .or_else(|| created_id(answer.headers()));
+        self.audit
+            .outcome(&audited, answer.status().as_u16(), resource_id.as_deref())
+            .await?;
         Ok(private(answer))
     }
 
@@ -127,16 +145,28 @@ impl Gate {
     ) -> Result<Answer, Failure> {
         access::permit_role(audited.actor.role, rule.action)?;
         route.check_parameters(call.parts.uri.query())?;
-        let bytes = if route.operation.takes_body { upload::read(body, self.body_timeout).await? } else { Bytes::new() };
+        let bytes = if route.operation.takes_body {
+            upload::read(body, self.body_timeout).await?
+        } else {
+            Bytes::new()
+        };
         if rule.changes {
             self.audit.intent(audited).await?;
         }
-        let caller = Caller { actor: audited.actor.clone(), intent: audited.intent };
+        let caller = Caller {
+            actor: audited.actor.clone(),
+            intent: audited.intent,
+        };
         self.run(call, Some(caller), bytes).await
     }
 
     /// Runs the operation.
-    async fn run(&self, call: &Call, caller: Option<Caller>, body: Bytes) -> Result<Answer, Failure> {
+    async fn run(
+        &self,
+        call: &Call,
+        caller: Option<Caller>,
+        body: Bytes,
+    ) -> Result<Answer, Failure> {
         let addresses = (LocalAddr::default(), RemoteAddr::default(), Scheme::HTTPS);
         let parts = RequestParts::from((call.parts.clone(), addresses.0, addresses.1, addresses.2));
         let mut request = poem::Request::from_parts(parts, body.into());
@@ -158,14 +188,23 @@ impl Gate {
             answer.headers_mut().insert(header::ALLOW, methods);
         }
         if failure.code == Code::BodyTooLarge {
-            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            answer
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(cause) = &failure.cause {
-            let (id, method, path) = (&call.request_id, call.parts.method.as_str(), call.parts.uri.path());
+            let (id, method, path) = (
+                &call.request_id,
+                call.parts.method.as_str(),
+                call.parts.uri.path(),
+            );
             let cause = chain(cause.as_ref());
             tracing::error!(
-                request.id = id, request.method = method, request.path = path,
-                problem.code = failure.code.as_str(), error.message = cause,
+                request.id = id,
+                request.method = method,
+                request.path = path,
+                problem.code = failure.code.as_str(),
+                error.message = cause,
                 "a request failed"
             );
         }
@@ -173,8 +212,13 @@ impl Gate {
     }
 
     fn operation_name(&self, call: &Call) -> String {
-        let found = self.routes.find(call.parts.method.as_str(), call.parts.uri.path());
-        found.map_or_else(|_| "none".to_owned(), |(route, _)| route.operation.id.clone())
+        let found = self
+            .routes
+            .find(call.parts.method.as_str(), call.parts.uri.path());
+        found.map_or_else(
+            |_| "none".to_owned(),
+            |(route, _)| route.operation.id.clone(),
+        )
     }
 }
 
@@ -182,15 +226,22 @@ impl Gate {
 fn request_id(headers: &HeaderMap) -> String {
     let harmless = |id: &&str| {
         (1..=MAX_REQUEST_ID).contains(&id.len())
-            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+            && id
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
     };
-    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(harmless);
+    let given = headers
+        .get(REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .filter(harmless);
     given.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
 }
 
 /// An answer to somebody in particular, which nothing on the way keeps.
 fn private(mut answer: Answer) -> Answer {
-    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }
 
@@ -203,7 +254,10 @@ fn created_id(headers: &HeaderMap) -> Option<String> {
 /// An error and everything that caused it.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }
 
 #[cfg(test)]
@@ -213,7 +267,12 @@ mod tests {
     #[test]
     fn only_harmless_request_ids_are_kept() {
         let id_of = |text: &'static str| {
-            let headers: HeaderMap = [(header::HeaderName::from_static(REQUEST_ID), HeaderValue::from_static(text))].into_iter().collect();
+            let headers: HeaderMap = [(
+                header::HeaderName::from_static(REQUEST_ID),
+                HeaderValue::from_static(text),
+            )]
+            .into_iter()
+            .collect();
             request_id(&headers)
         };
         assert_eq!(id_of("order-1.retry_2"), "order-1.retry_2");

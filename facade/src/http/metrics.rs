@@ -36,16 +36,32 @@ impl Metrics {
         let connections = Gauge::default();
         let mut registry = Registry::with_prefix("daap_facade");
         registry.register("http_requests", "Answered requests", requests.clone());
-        registry.register("http_request_duration_seconds", "Time until the answer", durations.clone());
+        registry.register(
+            "http_request_duration_seconds",
+            "Time until the answer",
+            durations.clone(),
+        );
         registry.register("http_connections", "Open connections", connections.clone());
-        Arc::new(Self { registry, requests, durations, connections })
+        Arc::new(Self {
+            registry,
+            requests,
+            durations,
+            connections,
+        })
     }
 
     /// Counts an answered request.
     pub fn answered(&self, operation: &str, status: u16, duration: Duration) {
         let operation = operation.to_owned();
-        self.requests.get_or_create(&RequestLabels { operation: operation.clone(), status }).inc();
-        self.durations.get_or_create(&OperationLabels { operation }).observe(duration.as_secs_f64());
+        self.requests
+            .get_or_create(&RequestLabels {
+                operation: operation.clone(),
+                status,
+            })
+            .inc();
+        self.durations
+            .get_or_create(&OperationLabels { operation })
+            .observe(duration.as_secs_f64());
     }
 
     /// The number of open connections, to be moved by their tasks.
@@ -65,5 +81,7 @@ impl Metrics {
 }
 
 fn duration_histogram() -> Histogram {
-    Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])
+    Histogram::new([
+        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    ])
 }

@@ -38,13 +38,24 @@ impl Routes {
         let route = |operation: Operation| match (operation.secured, rule_of(&operation.id)) {
             (true, None) => Err(UnknownToPolicy(operation.id)),
             (true, rule) => Ok(Route { operation, rule }),
-            (false, _) => Ok(Route { operation, rule: None }),
+            (false, _) => Ok(Route {
+                operation,
+                rule: None,
+            }),
         };
-        operations.into_iter().map(route).collect::<Result<_, _>>().map(Self)
+        operations
+            .into_iter()
+            .map(route)
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// The operation for a request, and the id in its path.
-    pub fn find<'a>(&self, method: &str, path: &'a str) -> Result<(&Route, Option<&'a str>), Failure> {
+    pub fn find<'a>(
+        &self,
+        method: &str,
+        path: &'a str,
+    ) -> Result<(&Route, Option<&'a str>), Failure> {
         let mut known = false;
         for route in &self.0 {
             if let Some(id) = matched(&route.operation.path, path) {
@@ -56,15 +67,26 @@ impl Routes {
         }
         if known {
             let allowed = self.methods(path);
-            return Err(Failure::new(Code::MethodNotAllowed, format!("This path answers to {allowed}.")));
+            return Err(Failure::new(
+                Code::MethodNotAllowed,
+                format!("This path answers to {allowed}."),
+            ));
         }
-        Err(Failure::new(Code::NotFound, "There is nothing at this path."))
+        Err(Failure::new(
+            Code::NotFound,
+            "There is nothing at this path.",
+        ))
     }
 
     /// The methods that a path answers to, as in an `Allow` header.
     pub fn methods(&self, path: &str) -> String {
-        let matching = self.0.iter().filter(|route| matched(&route.operation.path, path).is_some());
-        let mut methods: Vec<_> = matching.map(|route| route.operation.method.as_str()).collect();
+        let matching = self
+            .0
+            .iter()
+            .filter(|route| matched(&route.operation.path, path).is_some());
+        let mut methods: Vec<_> = matching
+            .map(|route| route.operation.method.as_str())
+            .collect();
         methods.sort_unstable();
         methods.join(", ")
     }
@@ -74,11 +96,22 @@ impl Route {
     /// Refuses query parameters that the operation does not know, and ones that are given twice.
     pub fn check_parameters(&self, query: Option<&str>) -> Result<(), Failure> {
         let mut seen = Vec::new();
-        for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        for pair in query
+            .unwrap_or_default()
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+        {
             let name = pair.split_once('=').map_or(pair, |(name, _)| name);
             if !self.operation.parameters.iter().any(|known| known == name) {
-                let known = if self.operation.parameters.is_empty() { "none".to_owned() } else { self.operation.parameters.join(", ") };
-                return Err(Failure::parameter(name, format!("is not known here; known: {known}")));
+                let known = if self.operation.parameters.is_empty() {
+                    "none".to_owned()
+                } else {
+                    self.operation.parameters.join(", ")
+                };
+                return Err(Failure::parameter(
+                    name,
+                    format!("is not known here; known: {known}"),
+                ));
             }
             if seen.contains(&name) {
                 return Err(Failure::parameter(name, "is given twice"));
@@ -96,7 +129,9 @@ fn matched<'a>(template: &str, path: &'a str) -> Option<Option<&'a str>> {
     loop {
         match (wanted.next(), given.next()) {
             (None, None) => return Some(id),
-            (Some(parameter), Some(value)) if parameter.starts_with('{') && !value.is_empty() => id = Some(value),
+            (Some(parameter), Some(value)) if parameter.starts_with('{') && !value.is_empty() => {
+                id = Some(value)
+            }
             (Some(literal), Some(value)) if literal == value => {}
             _ => return None,
         }
@@ -116,12 +151,37 @@ mod tests {
     fn finds_operations() {
         let routes = routes();
         let (route, id) = routes.find("GET", "/databases/abc").unwrap();
-        assert_eq!((route.operation.id.as_str(), id), ("getDatabase", Some("abc")));
-        assert_eq!(routes.find("POST", "/databases").unwrap().0.operation.id, "createDatabase");
-        assert_eq!(routes.find("PUT", "/databases").map(|_| ()).unwrap_err().code, Code::MethodNotAllowed);
+        assert_eq!(
+            (route.operation.id.as_str(), id),
+            ("getDatabase", Some("abc"))
+        );
+        assert_eq!(
+            routes.find("POST", "/databases").unwrap().0.operation.id,
+            "createDatabase"
+        );
+        assert_eq!(
+            routes
+                .find("PUT", "/databases")
+                .map(|_| ())
+                .unwrap_err()
+                .code,
+            Code::MethodNotAllowed
+        );
         assert_eq!(routes.methods("/databases"), "GET, POST");
-        for unknown in ["/", "", "/databases/", "/databases/a/b", "/Databases", "//databases", "/database"] {
-            assert_eq!(routes.find("GET", unknown).map(|_| ()).unwrap_err().code, Code::NotFound, "{unknown}");
+        for unknown in [
+            "/",
+            "",
+            "/databases/",
+            "/databases/a/b",
+            "/Databases",
+            "//databases",
+            "/database",
+        ] {
+            assert_eq!(
+                routes.find("GET", unknown).map(|_| ()).unwrap_err().code,
+                Code::NotFound,
+                "{unknown}"
+            );
         }
     }
 
@@ -140,7 +200,11 @@ mod tests {
         assert!(list.check_parameters(None).is_ok());
         assert!(list.check_parameters(Some("limit=3&tier=dev")).is_ok());
         for bad in ["sort=name", "limit=1&limit=2", "Limit=1", "limit%5B%5D=1"] {
-            assert_eq!(list.check_parameters(Some(bad)).unwrap_err().code, Code::InvalidParameter, "{bad}");
+            assert_eq!(
+                list.check_parameters(Some(bad)).unwrap_err().code,
+                Code::InvalidParameter,
+                "{bad}"
+            );
         }
     }
 }

@@ -16,7 +16,10 @@ pub async fn run(listener: TcpListener, context: Context, shutdown: Cancellation
     accept_until(&shutdown, &listener, &context, &connections).await;
     // Nobody connects to something that is about to end.
     drop(listener);
-    tracing::info!(http.connections = connections.len(), "no new connections; finishing what is under way");
+    tracing::info!(
+        http.connections = connections.len(),
+        "no new connections; finishing what is under way"
+    );
     context.draining.cancel();
     connections.close();
     context.gate.tasks.close();
@@ -24,13 +27,24 @@ pub async fn run(listener: TcpListener, context: Context, shutdown: Cancellation
         connections.wait().await;
         context.gate.tasks.wait().await;
     };
-    if tokio::time::timeout(context.limits.drain_timeout(), finished).await.is_err() {
-        tracing::warn!(http.connections = connections.len(), "some requests did not finish in time");
+    if tokio::time::timeout(context.limits.drain_timeout(), finished)
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            http.connections = connections.len(),
+            "some requests did not finish in time"
+        );
     }
     context.abort.cancel();
 }
 
-async fn accept_until(shutdown: &CancellationToken, listener: &TcpListener, context: &Context, connections: &TaskTracker) {
+async fn accept_until(
+    shutdown: &CancellationToken,
+    listener: &TcpListener,
+    context: &Context,
+    connections: &TaskTracker,
+) {
     let room = Arc::new(Semaphore::new(context.limits.max_connections));
     loop {
         // Without room, new connections wait in the system's queue.

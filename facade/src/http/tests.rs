@@ -1,0 +1,695 @@
+//! The accept loop and the gate as a client meets them: real sockets, with keys, audit log and cluster in memory.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::server;
+use crate::{
+    domain::{
+        actor::Role,
+        api_key::{ApiKey, KeyDigest},
+        database::{Database, DatabaseFilter, NewDatabase},
+        failure::Failure,
+        page::{Page, Position},
+        tier::Tier,
+    },
+    service::{
+        Service,
+        ports::{AuditLog, AuditedCall, DatabaseDirectory, Dependency, Keys, Resources, StoredKey},
+    },
+    settings::Limits,
+    start,
+};
+
+/// How long a call to the cluster takes here: long enough to hang up meanwhile.
+const CLUSTER_PAUSE: Duration = Duration::from_millis(200);
+
+/// Keys, audit log and cluster.
+#[derive(Default)]
+struct World {
+    audit_fails: Mutex<bool>,
+    audit: Mutex<Vec<String>>,
+    databases: Mutex<Vec<Database>>,
+}
+
+fn key(role: Role) -> ApiKey {
+    ApiKey::from_random(role, &[1; 32])
+}
+
+#[async_trait]
+impl Keys for World {
+    async fn by_digest(&self, digest: &KeyDigest) -> Result<Option<StoredKey>, Failure> {
+        let role = Role::ALL
+            .into_iter()
+            .find(|role| key(*role).digest() == *digest);
+        let stored = |role| StoredKey {
+            id: Uuid::nil(),
+            team: "shop".to_owned(),
+            role,
+            expires_at: None,
+            revoked_at: None,
+        };
+        Ok(role.map(stored))
+    }
+}
+
+#[async_trait]
+impl AuditLog for World {
+    async fn intent(&self, call: &AuditedCall) -> Result<(), Failure> {
+        self.audit
+            .lock()
+            .unwrap()
+            .push(format!("intent {}", call.operation));
+        Ok(())
+    }
+
+    async fn outcome(
+        &self,
+        call: &AuditedCall,
+        status: u16,
+        _: Option<&str>,
+    ) -> Result<(), Failure> {
+        if *self.audit_fails.lock().unwrap() {
+            return Err(Failure::unavailable(
+                "The metadata database",
+                "out of space",
+            ));
+        }
+        self.audit
+            .lock()
+            .unwrap()
+            .push(format!("outcome {} {status}", call.operation));
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl DatabaseDirectory for World {
+    async fn find(&self, team: Option<&str>, id: Uuid) -> Result<Option<Database>, Failure> {
+        let databases = self.databases.lock().unwrap();
+        Ok(databases
+            .iter()
+            .find(|one| one.id == id && team.is_none_or(|team| team == one.owner_team))
+            .cloned())
+    }
+
+    async fn list(
+        &self,
+        filter: &DatabaseFilter,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Page<Database>, Failure> {
+        let mut matching = self.databases.lock().unwrap().clone();
+        matching.retain(|database| filter.matches(database));
+        Ok(Page::cut(
+            matching,
+            |one| Position {
+                created_at: one.created_at,
+                id: one.id,
+            },
+            after,
+            limit,
+        ))
+    }
+}
+
+#[async_trait]
+impl Resources for World {
+    async fn create_database(&self, new: &NewDatabase, intent: Uuid) -> Result<Database, Failure> {
+        assert_eq!(
+            *self.audit.lock().unwrap(),
+            ["intent createDatabase"],
+            "the intent comes before the effect"
+        );
+        tokio::time::sleep(CLUSTER_PAUSE).await;
+        assert_ne!(new.name.as_str(), "panic");
+        let mut resource = new.resource(intent);
+        resource.metadata.uid = Some(Uuid::from_u128(7).to_string());
+        resource.metadata.creation_timestamp = Some(
+            k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH),
+        );
+        let database = Database::from_resource(resource).unwrap();
+        self.databases.lock().unwrap().push(database.clone());
+        Ok(database)
+    }
+
+    async fn tiers(&self) -> Result<Vec<Tier>, Failure> {
+        let spec = json!({
+            "description": "Small.", "postgres": {"major": 17, "image": "postgresql:17"},
+            "compute": {"cpu": "1", "memory": "1Gi"}, "storage": {"size": "1Gi"}, "destruction": {"strategy": "Hard"}
+        });
+        let tier = |name: &str, accepted| Tier {
+            name: name.to_owned(),
+            spec: serde_json::from_value(spec.clone()).unwrap(),
+            accepted,
+            message: None,
+            current_revision: None,
+            in_use: 0,
+        };
+        Ok(vec![tier("broken", false), tier("dev", true)])
+    }
+
+    async fn tier(&self, name: &str) -> Result<Option<Tier>, Failure> {
+        Ok(self
+            .tiers()
+            .await?
+            .into_iter()
+            .find(|tier| tier.name == name))
+    }
+}
+
+#[async_trait]
+impl Dependency for World {
+    fn name(&self) -> &'static str {
+        "world"
+    }
+
+    async fn check(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// A server over the world, with short deadlines.
+struct Server {
+    address: SocketAddr,
+    world: Arc<World>,
+    shutdown: CancellationToken,
+    ended: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let world = Arc::new(World::default());
+        let service = Service::new(
+            world.clone(),
+            world.clone(),
+            world.clone(),
+            vec![world.clone()],
+        )
+        .unwrap();
+        let limits = Limits {
+            header_timeout_seconds: 0.3,
+            body_timeout_seconds: 0.3,
+            idle_timeout_seconds: 0.6,
+            drain_timeout_seconds: 3.0,
+            ..Limits::default()
+        };
+        let context = start::context(Arc::new(service), world.clone(), None, &limits).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let ended = tokio::spawn(server::run(listener, context, shutdown.clone()));
+        Self {
+            address,
+            world,
+            shutdown,
+            ended,
+        }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends bytes as they are and reads one answer.
+    async fn send(&self, bytes: &[u8]) -> Answer {
+        let mut stream = self.connect().await;
+        stream.write_all(bytes).await.unwrap();
+        read_answer(&mut stream).await
+    }
+
+    async fn request(&self, line: &str, headers: &str, body: &str) -> Answer {
+        self.send(request(line, headers, body).as_bytes()).await
+    }
+
+    async fn post(&self, role: Role, body: &str) -> Answer {
+        let headers = format!(
+            "Authorization: Bearer {}\r\nContent-Type: application/json\r\n",
+            key(role).reveal()
+        );
+        self.request("POST /databases", &headers, body).await
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.request(
+            &format!("GET {path}"),
+            &format!("Authorization: Bearer {}\r\n", key(Role::Product).reveal()),
+            "",
+        )
+        .await
+    }
+}
+
+fn request(line: &str, headers: &str, body: &str) -> String {
+    format!(
+        "{line} HTTP/1.1\r\nHost: daap\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+struct Answer {
+    status: u16,
+    headers: String,
+    body: Value,
+}
+
+impl Answer {
+    /// Its code, after making sure that it is a whole problem document.
+    fn problem(&self) -> &str {
+        assert!(
+            self.headers
+                .contains("content-type: application/problem+json"),
+            "{}",
+            self.headers
+        );
+        assert_eq!(self.body["status"], self.status);
+        assert!(self.headers.contains(&format!(
+            "x-request-id: {}",
+            self.body["request_id"].as_str().unwrap()
+        )));
+        assert_eq!(
+            self.body["type"],
+            format!("/problems/{}", self.body["code"].as_str().unwrap())
+        );
+        self.body["code"].as_str().unwrap()
+    }
+
+    fn pointers(&self) -> Vec<&str> {
+        let errors = self.body["errors"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        errors
+            .iter()
+            .filter_map(|error| error["pointer"].as_str())
+            .collect()
+    }
+}
+
+async fn read_answer(stream: &mut TcpStream) -> Answer {
+    let mut bytes = Vec::new();
+    let header_end = loop {
+        if let Some(position) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            break position + 4;
+        }
+        assert_ne!(
+            stream.read_buf(&mut bytes).await.unwrap(),
+            0,
+            "closed without an answer"
+        );
+    };
+    let headers = String::from_utf8(bytes[..header_end].to_vec())
+        .unwrap()
+        .to_lowercase();
+    let length = headers
+        .split("content-length: ")
+        .nth(1)
+        .and_then(|rest| rest.lines().next())
+        .unwrap()
+        .parse::<usize>()
+        .unwrap();
+    while bytes.len() < header_end + length {
+        assert_ne!(
+            stream.read_buf(&mut bytes).await.unwrap(),
+            0,
+            "closed within an answer"
+        );
+    }
+    let status = headers.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer {
+        status,
+        headers,
+        body: serde_json::from_slice(&bytes[header_end..]).unwrap_or_default(),
+    }
+}
+
+#[tokio::test]
+async fn every_refusal_is_a_problem_document() {
+    let server = Server::start().await;
+    let refused = async |line: &str, headers: &str, body: &str| {
+        let answer = server.request(line, headers, body).await;
+        (answer.status, answer.problem().to_owned())
+    };
+    let is = |status: u16, code: &str| (status, code.to_owned());
+    assert_eq!(refused("GET /nowhere", "", "").await, is(404, "not-found"));
+    assert_eq!(
+        refused("PUT /databases", "", "").await,
+        is(405, "method-not-allowed")
+    );
+    assert_eq!(
+        refused("GET /databases", "", "").await,
+        is(401, "unauthenticated")
+    );
+    assert_eq!(
+        refused("GET /databases", "Authorization: Bearer daap_t_x\r\n", "").await,
+        is(401, "unauthenticated")
+    );
+
+    let with_key = format!("Authorization: Bearer {}\r\n", key(Role::Product).reveal());
+    let xml = format!("{with_key}Content-Type: application/xml\r\n");
+    let json = format!("{with_key}Content-Type: application/json\r\n");
+    assert_eq!(
+        refused("POST /databases", &xml, "<a/>").await,
+        is(415, "unsupported-media-type")
+    );
+    assert_eq!(
+        refused("POST /databases", &with_key, "{}").await,
+        is(415, "unsupported-media-type")
+    );
+    assert_eq!(
+        refused("POST /databases", &json, "{").await,
+        is(400, "malformed-body")
+    );
+    assert_eq!(
+        refused("GET /databases?sort=name", &with_key, "").await,
+        is(400, "invalid-parameter")
+    );
+    for bad in [
+        "limit=0",
+        "limit=201",
+        "limit=x",
+        "status=gone",
+        "cursor=00",
+        "tier=A",
+    ] {
+        assert_eq!(
+            refused(&format!("GET /databases?{bad}"), &with_key, "").await,
+            is(400, "invalid-parameter"),
+            "{bad}"
+        );
+    }
+    assert_eq!(
+        refused(&format!("GET /databases/{}", Uuid::nil()), &with_key, "").await,
+        is(404, "not-found")
+    );
+    assert_eq!(
+        refused("GET /databases/no-id", &with_key, "").await,
+        is(404, "not-found")
+    );
+    assert_eq!(
+        refused("GET /tiers/absent", &with_key, "").await,
+        is(404, "not-found")
+    );
+
+    let wrong_method = server.request("DELETE /tiers", "", "").await;
+    assert!(
+        wrong_method.headers.contains("allow: get\r\n"),
+        "{}",
+        wrong_method.headers
+    );
+    let unauthenticated = server
+        .request("GET /tiers", "X-Request-Id: mine-1\r\n", "")
+        .await;
+    assert!(unauthenticated.headers.contains("www-authenticate: bearer"));
+    assert!(unauthenticated.headers.contains("x-request-id: mine-1\r\n"));
+}
+
+#[tokio::test]
+async fn oversized_bodies_are_refused_however_they_come() {
+    let server = Server::start().await;
+    let headers = format!(
+        "Authorization: Bearer {}\r\nContent-Type: application/json\r\n",
+        key(Role::Product).reveal()
+    );
+    let large = "x".repeat(super::upload::MAX_BODY + 1);
+    let declared = server.request("POST /databases", &headers, &large).await;
+    assert_eq!(
+        (declared.status, declared.problem()),
+        (413, "body-too-large")
+    );
+
+    let mut chunked = format!(
+        "POST /databases HTTP/1.1\r\nHost: daap\r\n{headers}Transfer-Encoding: chunked\r\n\r\n"
+    )
+    .into_bytes();
+    for chunk in large.as_bytes().chunks(64 * 1024) {
+        chunked.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
+        chunked.extend(chunk);
+        chunked.extend(b"\r\n");
+    }
+    chunked.extend(b"0\r\n\r\n");
+    let undeclared = server.send(&chunked).await;
+    assert_eq!(
+        (undeclared.status, undeclared.problem()),
+        (413, "body-too-large")
+    );
+}
+
+#[tokio::test]
+async fn a_database_is_created_and_found_again() {
+    let server = Server::start().await;
+    let created = server
+        .post(
+            Role::Product,
+            r#"{"name": "orders", "tier": "dev", "purpose": "Orders."}"#,
+        )
+        .await;
+    assert_eq!(created.status, 201, "{}", created.body);
+    assert!(created.headers.contains("cache-control: no-store"));
+    let id = created.body["id"].as_str().unwrap();
+    assert!(
+        created
+            .headers
+            .contains(&format!("location: /databases/{id}\r\n"))
+    );
+    assert_eq!(created.body["owner_team"], "shop");
+    assert_eq!(created.body["status"], "provisioning");
+    assert_eq!(
+        server.get(&format!("/databases/{id}")).await.body,
+        created.body
+    );
+    assert_eq!(
+        server.get("/databases").await.body,
+        json!({"items": [created.body]})
+    );
+    assert_eq!(
+        server.get("/databases?owner_team=other").await.body,
+        json!({"items": []})
+    );
+    let audit = server.world.audit.lock().unwrap().clone();
+    assert_eq!(
+        audit[..2],
+        ["intent createDatabase", "outcome createDatabase 201"]
+    );
+}
+
+#[tokio::test]
+async fn mistakes_are_told_by_field() {
+    let server = Server::start().await;
+    let bad_values = server
+        .post(
+            Role::Product,
+            r#"{"name": "Orders", "tier": "dev", "owner_team": "shop"}"#,
+        )
+        .await;
+    assert_eq!(
+        (bad_values.status, bad_values.pointers()),
+        (422, vec!["/name"])
+    );
+    let bad_shape = server
+        .post(Role::Product, r#"{"name": "orders", "size": 3}"#)
+        .await;
+    assert_eq!(bad_shape.status, 400);
+    assert_eq!(bad_shape.pointers().len(), 2, "{}", bad_shape.body);
+    let no_owner = server
+        .post(Role::Platform, r#"{"name": "orders", "tier": "dev"}"#)
+        .await;
+    assert_eq!(
+        (no_owner.status, no_owner.pointers()),
+        (422, vec!["/owner_team"])
+    );
+    let reserved = server
+        .post(Role::Product, r#"{"name": "orders-pooler", "tier": "dev"}"#)
+        .await;
+    assert_eq!((reserved.status, reserved.pointers()), (422, vec!["/name"]));
+    for tier in ["absent", "broken"] {
+        let answer = server
+            .post(
+                Role::Product,
+                &format!(r#"{{"name": "orders", "tier": "{tier}"}}"#),
+            )
+            .await;
+        assert_eq!((answer.status, answer.pointers()), (422, vec!["/tier"]));
+        assert!(
+            answer.body["errors"][0]["detail"]
+                .as_str()
+                .unwrap()
+                .ends_with("available: dev")
+        );
+    }
+    let foreign = server
+        .post(
+            Role::Product,
+            r#"{"name": "orders", "tier": "dev", "owner_team": "other"}"#,
+        )
+        .await;
+    assert_eq!((foreign.status, foreign.problem()), (403, "forbidden"));
+}
+
+#[tokio::test]
+async fn what_cannot_be_audited_is_not_answered() {
+    let server = Server::start().await;
+    *server.world.audit_fails.lock().unwrap() = true;
+    let answer = server.get("/tiers").await;
+    assert_eq!((answer.status, answer.problem()), (503, "unavailable"));
+    assert!(answer.headers.contains("retry-after: "));
+    assert!(!answer.body.to_string().contains("space"));
+}
+
+#[tokio::test]
+async fn a_creation_finishes_when_its_client_hangs_up() {
+    let server = Server::start().await;
+    let headers = format!(
+        "Authorization: Bearer {}\r\nContent-Type: application/json\r\n",
+        key(Role::Product).reveal()
+    );
+    let mut stream = server.connect().await;
+    stream
+        .write_all(
+            request(
+                "POST /databases",
+                &headers,
+                r#"{"name": "orders", "tier": "dev"}"#,
+            )
+            .as_bytes(),
+        )
+        .await
+        .unwrap();
+    tokio::time::sleep(CLUSTER_PAUSE / 2).await;
+    drop(stream);
+    tokio::time::sleep(CLUSTER_PAUSE * 2).await;
+    assert_eq!(
+        *server.world.audit.lock().unwrap(),
+        ["intent createDatabase", "outcome createDatabase 201"]
+    );
+}
+
+#[tokio::test]
+async fn a_panic_ends_one_request_only() {
+    let server = Server::start().await;
+    let answer = server
+        .post(Role::Product, r#"{"name": "panic", "tier": "dev"}"#)
+        .await;
+    assert_eq!((answer.status, answer.problem()), (500, "internal"));
+    assert_eq!(server.get("/tiers").await.status, 200);
+}
+
+/// How long the server keeps a connection after these bytes.
+async fn time_until_closed(server: &Server, bytes: &[u8]) -> Duration {
+    let begin = Instant::now();
+    let mut stream = server.connect().await;
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    // An error closes as well as an end does.
+    let _ = stream.read_to_end(&mut answer).await;
+    begin.elapsed()
+}
+
+#[tokio::test]
+async fn slow_and_idle_clients_are_let_go() {
+    let server = Server::start().await;
+    let within = async |name: &str, bytes: &[u8], least: u64, most: u64| {
+        let time = time_until_closed(&server, bytes).await;
+        assert!(
+            time >= Duration::from_millis(least) && time < Duration::from_millis(most),
+            "{name}: {time:?}"
+        );
+    };
+    within("silent", b"", 250, 2500).await;
+    within("half a line", b"GET /hea", 250, 2500).await;
+    within(
+        "half a header",
+        b"GET /health HTTP/1.1\r\nHost: da",
+        250,
+        2500,
+    )
+    .await;
+    within("idle", request("GET /health", "", "").as_bytes(), 250, 2500).await;
+}
+
+#[tokio::test]
+async fn a_slow_body_is_answered() {
+    let server = Server::start().await;
+    let headers = format!(
+        "Authorization: Bearer {}\r\nContent-Type: application/json\r\n",
+        key(Role::Product).reveal()
+    );
+    let answer = server
+        .send(
+            format!(
+                "POST /databases HTTP/1.1\r\nHost: daap\r\n{headers}Content-Length: 9\r\n\r\n{{"
+            )
+            .as_bytes(),
+        )
+        .await;
+    assert_eq!((answer.status, answer.problem()), (408, "body-timeout"));
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_for_what_is_under_way() {
+    let server = Server::start().await;
+    let idle = server.connect().await;
+    let headers = format!(
+        "Authorization: Bearer {}\r\nContent-Type: application/json\r\n",
+        key(Role::Product).reveal()
+    );
+    let mut stream = server.connect().await;
+    stream
+        .write_all(
+            request(
+                "POST /databases",
+                &headers,
+                r#"{"name": "orders", "tier": "dev"}"#,
+            )
+            .as_bytes(),
+        )
+        .await
+        .unwrap();
+    tokio::time::sleep(CLUSTER_PAUSE / 2).await;
+    server.shutdown.cancel();
+    assert_eq!(read_answer(&mut stream).await.status, 201);
+    tokio::time::timeout(Duration::from_secs(2), server.ended)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
+    drop(idle);
+}
+
+#[tokio::test]
+async fn the_open_operations_need_no_key() {
+    let server = Server::start().await;
+    assert_eq!(
+        server.request("GET /health", "", "").await.body,
+        json!({"status": "ok"})
+    );
+    let ready = server.request("GET /ready", "", "").await;
+    assert_eq!(
+        ready.body,
+        json!({"status": "ready", "dependencies": [{"name": "world", "status": "ready"}]})
+    );
+    let contract = server.request("GET /openapi.json", "", "").await;
+    assert_eq!(
+        contract.body,
+        serde_json::from_str::<Value>(&crate::contract().unwrap()).unwrap()
+    );
+    assert_eq!(server.request("GET /metrics", "", "").await.status, 200);
+    assert!(
+        server.world.audit.lock().unwrap().is_empty(),
+        "the open operations are not audited"
+    );
+}

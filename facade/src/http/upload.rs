@@ -25,7 +25,8 @@ pub async fn read(body: &mut Incoming, deadline: Duration) -> Result<Bytes, Fail
     let collect = async {
         let mut bytes = BytesMut::new();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Failure::malformed("The body ended too early.", Vec::new()))?;
+            let frame =
+                frame.map_err(|_| Failure::malformed("The body ended too early.", Vec::new()))?;
             if let Ok(data) = frame.into_data() {
                 if bytes.len() + data.len() > MAX_BODY {
                     return Err(too_large());
@@ -35,8 +36,15 @@ pub async fn read(body: &mut Incoming, deadline: Duration) -> Result<Bytes, Fail
         }
         Ok(bytes.freeze())
     };
-    let timeout = || Failure::new(Code::BodyTimeout, format!("The body did not arrive within {} s.", deadline.as_secs()));
-    tokio::time::timeout(deadline, collect).await.unwrap_or_else(|_| Err(timeout()))
+    let timeout = || {
+        Failure::new(
+            Code::BodyTimeout,
+            format!("The body did not arrive within {} s.", deadline.as_secs()),
+        )
+    };
+    tokio::time::timeout(deadline, collect)
+        .await
+        .unwrap_or_else(|_| Err(timeout()))
 }
 
 /// Reads what is left of a body, within bounds, and throws it away.

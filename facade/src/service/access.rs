@@ -15,14 +15,25 @@ impl Service {
     /// The actor of an `Authorization` header. Every way of having no valid key has the same answer; a key with a
     /// wrong checksum is refused without a look-up.
     pub async fn authenticate(&self, authorization: Option<&str>) -> Result<Actor, Failure> {
-        let key = authorization.and_then(bearer_token).and_then(ApiKey::parse).ok_or_else(unauthenticated)?;
-        let stored = self.keys.by_digest(&key.digest()).await?.ok_or_else(unauthenticated)?;
+        let key = authorization
+            .and_then(bearer_token)
+            .and_then(ApiKey::parse)
+            .ok_or_else(unauthenticated)?;
+        let stored = self
+            .keys
+            .by_digest(&key.digest())
+            .await?
+            .ok_or_else(unauthenticated)?;
         let expired = stored.expires_at.is_some_and(|end| end <= Timestamp::now());
         if expired || stored.revoked_at.is_some() {
             return Err(unauthenticated());
         }
         let team = TeamName::parse(&stored.team).map_err(Failure::internal)?;
-        Ok(Actor { key_id: stored.id, team, role: stored.role })
+        Ok(Actor {
+            key_id: stored.id,
+            team,
+            role: stored.role,
+        })
     }
 }
 
@@ -30,9 +41,10 @@ impl Service {
 pub fn permit_role(role: Role, action: Action) -> Result<(), Failure> {
     match decide(role, action, Ownership::Own) {
         Verdict::Allow => Ok(()),
-        Verdict::Forbid | Verdict::Hide => {
-            Err(Failure::new(Code::Forbidden, format!("A {} key may not do this.", role.as_str())))
-        }
+        Verdict::Forbid | Verdict::Hide => Err(Failure::new(
+            Code::Forbidden,
+            format!("A {} key may not do this.", role.as_str()),
+        )),
     }
 }
 
@@ -42,7 +54,10 @@ fn bearer_token(authorization: &str) -> Option<&str> {
 }
 
 fn unauthenticated() -> Failure {
-    Failure::new(Code::Unauthenticated, "Send a valid API key as 'Authorization: Bearer <key>'.")
+    Failure::new(
+        Code::Unauthenticated,
+        "Send a valid API key as 'Authorization: Bearer <key>'.",
+    )
 }
 
 #[cfg(test)]

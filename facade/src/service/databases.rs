@@ -47,7 +47,12 @@ pub struct DatabaseList {
 
 impl Service {
     /// Asks for a database. `intent` is the audit row that says so, already committed.
-    pub async fn create_database(&self, actor: &Actor, asked: CreateDatabase, intent: Uuid) -> Result<Database, Failure> {
+    pub async fn create_database(
+        &self,
+        actor: &Actor,
+        asked: CreateDatabase,
+        intent: Uuid,
+    ) -> Result<Database, Failure> {
         permit_owner(actor, asked.owner_team.as_deref())?;
         let new = self.checked(actor, asked, intent)?;
         self.check_tier(&new.tier).await?;
@@ -58,16 +63,30 @@ impl Service {
     pub async fn database(&self, actor: &Actor, id: &str) -> Result<Database, Failure> {
         let missing = || Failure::not_found("database");
         let id = Uuid::parse_str(id).map_err(|_| missing())?;
-        self.directory.find(actor.scope().map(TeamName::as_str), id).await?.ok_or_else(missing)
+        self.directory
+            .find(actor.scope().map(TeamName::as_str), id)
+            .await?
+            .ok_or_else(missing)
     }
 
     /// A slice of the databases that exist for the actor.
-    pub async fn databases(&self, actor: &Actor, asked: ListDatabases) -> Result<DatabaseList, Failure> {
+    pub async fn databases(
+        &self,
+        actor: &Actor,
+        asked: ListDatabases,
+    ) -> Result<DatabaseList, Failure> {
         let mut filter = asked.filter;
         if let Some(team) = actor.scope() {
             // Another team's databases do not exist, so asking for them finds nothing.
-            if filter.owner_team.as_ref().is_some_and(|other| other != team.as_str()) {
-                return Ok(DatabaseList { items: Vec::new(), next_cursor: None });
+            if filter
+                .owner_team
+                .as_ref()
+                .is_some_and(|other| other != team.as_str())
+            {
+                return Ok(DatabaseList {
+                    items: Vec::new(),
+                    next_cursor: None,
+                });
             }
             filter.owner_team = Some(team.to_string());
         }
@@ -78,27 +97,53 @@ impl Service {
             .map(|cursor| page::decode(&cursor, &fingerprint).ok_or_else(foreign_cursor))
             .transpose()?;
         let Page { items, next } = self.directory.list(&filter, after, limit).await?;
-        Ok(DatabaseList { items, next_cursor: next.map(|position| page::encode(position, &fingerprint)) })
+        Ok(DatabaseList {
+            items,
+            next_cursor: next.map(|position| page::encode(position, &fingerprint)),
+        })
     }
 
     /// The request with names that are names, or everything that is wrong with it.
-    fn checked(&self, actor: &Actor, asked: CreateDatabase, intent: Uuid) -> Result<NewDatabase, Failure> {
+    fn checked(
+        &self,
+        actor: &Actor,
+        asked: CreateDatabase,
+        intent: Uuid,
+    ) -> Result<NewDatabase, Failure> {
         let mut errors = Vec::new();
-        let mut keep = |pointer: &str, error: NameError| errors.push(FieldError::new(pointer, error.to_string()));
-        let name = DatabaseName::parse(&asked.name).map_err(|error| keep("/name", error)).ok();
+        let mut keep = |pointer: &str, error: NameError| {
+            errors.push(FieldError::new(pointer, error.to_string()))
+        };
+        let name = DatabaseName::parse(&asked.name)
+            .map_err(|error| keep("/name", error))
+            .ok();
         let owner_team = match (asked.owner_team, actor.scope()) {
-            (Some(team), _) => TeamName::parse(&team).map_err(|error| keep("/owner_team", error)).ok(),
+            (Some(team), _) => TeamName::parse(&team)
+                .map_err(|error| keep("/owner_team", error))
+                .ok(),
             (None, Some(own)) => Some(own.clone()),
             (None, None) => {
-                errors.push(FieldError::new("/owner_team", "is required with a platform key: say which team will own the database"));
+                errors.push(FieldError::new(
+                    "/owner_team",
+                    "is required with a platform key: say which team will own the database",
+                ));
                 None
             }
         };
         match (name, owner_team) {
             (Some(name), Some(owner_team)) if errors.is_empty() => {
-                let new = NewDatabase { name, owner_team, tier: asked.tier, purpose: asked.purpose };
+                let new = NewDatabase {
+                    name,
+                    owner_team,
+                    tier: asked.tier,
+                    purpose: asked.purpose,
+                };
                 let errors = self.broken_rules(&new, intent)?;
-                if errors.is_empty() { Ok(new) } else { Err(Failure::invalid(errors)) }
+                if errors.is_empty() {
+                    Ok(new)
+                } else {
+                    Err(Failure::invalid(errors))
+                }
             }
             _ => Err(Failure::invalid(errors)),
         }
@@ -106,14 +151,19 @@ impl Service {
 
     /// The rules of the resource that the request breaks, told by the fields of the request.
     fn broken_rules(&self, new: &NewDatabase, intent: Uuid) -> Result<Vec<FieldError>, Failure> {
-        let violations =
-            self.database_rules.violations_of(&new.resource(intent), None).map_err(Failure::internal)?;
+        let violations = self
+            .database_rules
+            .violations_of(&new.resource(intent), None)
+            .map_err(Failure::internal)?;
         let field = |pointer: &str| match pointer {
             "/metadata/name" => "/name".to_owned(),
             "/spec/ownerTeam" => "/owner_team".to_owned(),
             other => other.trim_start_matches("/spec").to_owned(),
         };
-        Ok(violations.into_iter().map(|broken| FieldError::new(field(&broken.pointer), broken.message)).collect())
+        Ok(violations
+            .into_iter()
+            .map(|broken| FieldError::new(field(&broken.pointer), broken.message))
+            .collect())
     }
 
     /// The tier exists and can be served.
@@ -124,21 +174,37 @@ impl Service {
             Some(_) => format!("the tier '{name}' cannot be used at the moment"),
             None => format!("there is no tier '{name}'"),
         };
-        let available: Vec<_> = tiers.iter().filter(|tier| tier.accepted).map(|tier| tier.name.as_str()).collect();
-        let choice = if available.is_empty() { "none is available".to_owned() } else { format!("available: {}", available.join(", ")) };
-        Err(Failure::invalid(vec![FieldError::new("/tier", format!("{problem}; {choice}"))]))
+        let available: Vec<_> = tiers
+            .iter()
+            .filter(|tier| tier.accepted)
+            .map(|tier| tier.name.as_str())
+            .collect();
+        let choice = if available.is_empty() {
+            "none is available".to_owned()
+        } else {
+            format!("available: {}", available.join(", "))
+        };
+        Err(Failure::invalid(vec![FieldError::new(
+            "/tier",
+            format!("{problem}; {choice}"),
+        )]))
     }
 }
 
 /// A field of the body cannot widen a role: only a platform key names another team.
 fn permit_owner(actor: &Actor, owner_team: Option<&str>) -> Result<(), Failure> {
     let own = owner_team.is_none_or(|team| team == actor.team.as_str());
-    let ownership = if own { Ownership::Own } else { Ownership::Foreign };
+    let ownership = if own {
+        Ownership::Own
+    } else {
+        Ownership::Foreign
+    };
     match decide(actor.role, Action::CreateDatabase, ownership) {
         Verdict::Allow => Ok(()),
-        Verdict::Forbid | Verdict::Hide => {
-            Err(Failure::new(Code::Forbidden, "This key can create databases for its own team only."))
-        }
+        Verdict::Forbid | Verdict::Hide => Err(Failure::new(
+            Code::Forbidden,
+            "This key can create databases for its own team only.",
+        )),
     }
 }
 
@@ -147,10 +213,16 @@ fn checked_limit(limit: Option<usize>) -> Result<usize, Failure> {
     if (1..=page::MAX_LIMIT).contains(&limit) {
         Ok(limit)
     } else {
-        Err(Failure::parameter("limit", format!("must be between 1 and {}", page::MAX_LIMIT)))
+        Err(Failure::parameter(
+            "limit",
+            format!("must be between 1 and {}", page::MAX_LIMIT),
+        ))
     }
 }
 
 fn foreign_cursor() -> Failure {
-    Failure::parameter("cursor", "is not a cursor of this list with these filters; begin again without one")
+    Failure::parameter(
+        "cursor",
+        "is not a cursor of this list with these filters; begin again without one",
+    )
 }

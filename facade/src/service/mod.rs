@@ -36,6 +36,12 @@ impl Service {
         resources: Arc<dyn ports::Resources>,
         dependencies: Vec<Arc<dyn ports::Dependency>>,
     ) -> Result<Self, SchemaError> {
-        Ok(Self { keys, directory, resources, dependencies, database_rules: Rules::of::<DaapDatabase>()? })
+        Ok(Self {
+            keys,
+            directory,
+            resources,
+            dependencies,
+            database_rules: Rules::of::<DaapDatabase>()?,
+        })
     }
 }

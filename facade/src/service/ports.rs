@@ -59,7 +59,12 @@ pub trait AuditLog: Send + Sync {
     async fn intent(&self, call: &AuditedCall) -> Result<(), Failure>;
 
     /// Writes how it ended: the HTTP status that is about to be answered, and the resource it was about.
-    async fn outcome(&self, call: &AuditedCall, status: u16, resource_id: Option<&str>) -> Result<(), Failure>;
+    async fn outcome(
+        &self,
+        call: &AuditedCall,
+        status: u16,
+        resource_id: Option<&str>,
+    ) -> Result<(), Failure>;
 }
 
 /// Where records of databases are read.
@@ -73,8 +78,12 @@ pub trait DatabaseDirectory: Send + Sync {
     async fn find(&self, team: Option<&str>, id: Uuid) -> Result<Option<Database>, Failure>;
 
     /// A slice of the databases that match, in the order of their creation. The filter's team already is the scope.
-    async fn list(&self, filter: &DatabaseFilter, after: Option<Position>, limit: usize)
-    -> Result<Page<Database>, Failure>;
+    async fn list(
+        &self,
+        filter: &DatabaseFilter,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Page<Database>, Failure>;
 }
 
 /// The custom resources.

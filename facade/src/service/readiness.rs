@@ -1,28 +1,39 @@
 //! Whether everything that is needed answers. Asks through ports.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 
 use super::Service;
+use crate::domain::failure::{Code, Failure};
 
-/// What is known about one dependency.
-#[derive(Debug)]
-pub struct DependencyState {
-    /// Its name.
-    pub name: &'static str,
-    /// Whether it answers.
-    pub ready: bool,
-}
+/// When it makes sense to ask again.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 impl Service {
-    /// The state of every dependency, asked at the same time.
-    pub async fn readiness(&self) -> Vec<DependencyState> {
-        join_all(self.dependencies.iter().map(|dependency| async {
-            let answer = dependency.check().await;
-            if let Err(failure) = &answer {
-                tracing::debug!(dependency.name = dependency.name(), error.message = ?failure.cause, "a dependency does not answer");
+    /// The names of all dependencies, when all of them answer; a failure that names those that do not, otherwise.
+    pub async fn ready(&self) -> Result<Vec<&'static str>, Failure> {
+        let answers = join_all(
+            self.dependencies
+                .iter()
+                .map(|dependency| dependency.check()),
+        )
+        .await;
+        let names = || self.dependencies.iter().map(|dependency| dependency.name());
+        let mut silent = Vec::new();
+        for (name, answer) in names().zip(answers) {
+            if let Err(failure) = answer {
+                tracing::warn!(dependency.name = name, error.message = ?failure.cause, "a dependency does not answer");
+                silent.push(name);
             }
-            DependencyState { name: dependency.name(), ready: answer.is_ok() }
-        }))
-        .await
+        }
+        if silent.is_empty() {
+            return Ok(names().collect());
+        }
+        let detail = format!("These do not answer at the moment: {}.", silent.join(", "));
+        Err(Failure {
+            retry_after: Some(ASK_AGAIN),
+            ..Failure::new(Code::Unavailable, detail)
+        })
     }
 }

@@ -11,16 +11,29 @@ use crate::{
 #[async_trait]
 impl AuditLog for Store {
     async fn intent(&self, call: &AuditedCall) -> Result<(), Failure> {
-        self.append("intent", call, None, call.resource_id.as_deref()).await
+        self.append("intent", call, None, call.resource_id.as_deref())
+            .await
     }
 
-    async fn outcome(&self, call: &AuditedCall, status: u16, resource_id: Option<&str>) -> Result<(), Failure> {
-        self.append("outcome", call, Some(i32::from(status)), resource_id).await
+    async fn outcome(
+        &self,
+        call: &AuditedCall,
+        status: u16,
+        resource_id: Option<&str>,
+    ) -> Result<(), Failure> {
+        self.append("outcome", call, Some(i32::from(status)), resource_id)
+            .await
     }
 }
 
 impl Store {
-    async fn append(&self, stage: &str, call: &AuditedCall, status: Option<i32>, resource: Option<&str>) -> Result<(), Failure> {
+    async fn append(
+        &self,
+        stage: &str,
+        call: &AuditedCall,
+        status: Option<i32>,
+        resource: Option<&str>,
+    ) -> Result<(), Failure> {
         sqlx::query(
             "insert into audit (stage, intent, request_id, key_id, team, role, action, source, resource_id, status) \
              values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",

@@ -31,11 +31,13 @@ pub struct NewKey<'a> {
 #[async_trait]
 impl Keys for Store {
     async fn by_digest(&self, digest: &KeyDigest) -> Result<Option<StoredKey>, Failure> {
-        let row = sqlx::query("select id, team, role, expires_at, revoked_at from api_key where digest = $1")
-            .bind(&digest[..])
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(failure)?;
+        let row = sqlx::query(
+            "select id, team, role, expires_at, revoked_at from api_key where digest = $1",
+        )
+        .bind(&digest[..])
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(failure)?;
         row.map(|row| stored_key(&row).map_err(failure)).transpose()
     }
 }
@@ -43,12 +45,15 @@ impl Keys for Store {
 fn stored_key(row: &sqlx::postgres::PgRow) -> Result<StoredKey, sqlx::Error> {
     let role: String = row.try_get("role")?;
     let time = |column: &str| -> Result<Option<Timestamp>, sqlx::Error> {
-        Ok(row.try_get::<Option<jiff_sqlx::Timestamp>, _>(column)?.map(|time| time.to_jiff()))
+        Ok(row
+            .try_get::<Option<jiff_sqlx::Timestamp>, _>(column)?
+            .map(|time| time.to_jiff()))
     };
     Ok(StoredKey {
         id: row.try_get("id")?,
         team: row.try_get("team")?,
-        role: Role::from_word(&role).ok_or_else(|| sqlx::Error::Decode(format!("'{role}' is no role").into()))?,
+        role: Role::from_word(&role)
+            .ok_or_else(|| sqlx::Error::Decode(format!("'{role}' is no role").into()))?,
         expires_at: time("expires_at")?,
         revoked_at: time("revoked_at")?,
     })

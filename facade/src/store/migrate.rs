@@ -37,5 +37,6 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
 /// Whether waiting can help: the database does not answer, rather than answering with something unfit.
 fn is_passing(error: &sqlx::migrate::MigrateError) -> bool {
     use sqlx::migrate::MigrateError::{Execute, ExecuteMigration};
-    matches!(error, Execute(_)) || matches!(error, ExecuteMigration(cause, _) if !matches!(cause, sqlx::Error::Database(_)))
+    matches!(error, Execute(_))
+        || matches!(error, ExecuteMigration(cause, _) if !matches!(cause, sqlx::Error::Database(_)))
 }

@@ -33,7 +33,10 @@ pub struct Store {
 impl Store {
     /// The store behind a pool. Not ready before [`Store::migrate`] is through.
     pub fn new(pool: PgPool) -> Self {
-        Self { pool, migrated: Arc::default() }
+        Self {
+            pool,
+            migrated: Arc::default(),
+        }
     }
 
     /// Brings the schema up to date, waiting for the database for as long as it takes.
@@ -56,9 +59,15 @@ impl Dependency for Store {
 
     async fn check(&self) -> Result<(), Failure> {
         if !self.migrated.initialized() {
-            return Err(Failure::unavailable("The metadata database", "its schema is not up to date yet"));
+            return Err(Failure::unavailable(
+                "The metadata database",
+                "its schema is not up to date yet",
+            ));
         }
-        sqlx::query("select 1").execute(&self.pool).await.map_err(failure)?;
+        sqlx::query("select 1")
+            .execute(&self.pool)
+            .await
+            .map_err(failure)?;
         Ok(())
     }
 }

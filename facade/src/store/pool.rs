@@ -15,14 +15,26 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct StoreSettings {
     /// The metadata database, as postgresql://user:password@host:port/database.
-    #[arg(long, env = "DAAP_DATABASE_URL", global = true, hide_env_values = true, value_name = "URL")]
+    #[arg(
+        long,
+        env = "DAAP_DATABASE_URL",
+        global = true,
+        hide_env_values = true,
+        value_name = "URL"
+    )]
     pub database_url: Option<String>,
     /// A PEM file with the certificate authority of the metadata database. With it, the server's name and
     /// certificate are verified; without it, the URL's sslmode decides.
     #[arg(long, env = "DAAP_DATABASE_CA", global = true, value_name = "FILE")]
     pub database_ca: Option<PathBuf>,
     /// How many connections to the metadata database are held at most.
-    #[arg(long, env = "DAAP_DATABASE_CONNECTIONS", global = true, value_name = "COUNT", default_value_t = 16)]
+    #[arg(
+        long,
+        env = "DAAP_DATABASE_CONNECTIONS",
+        global = true,
+        value_name = "COUNT",
+        default_value_t = 16
+    )]
     pub database_connections: u32,
 }
 
@@ -44,9 +56,13 @@ pub enum PoolError {
 pub fn pool(settings: &StoreSettings) -> Result<PgPool, PoolError> {
     let url = settings.database_url.as_deref().ok_or(PoolError::Missing)?;
     let mut options: PgConnectOptions = url.parse().map_err(PoolError::Url)?;
-    options = options.application_name("daap-facade").options([("statement_timeout", "10s"), ("lock_timeout", "10s")]);
+    options = options
+        .application_name("daap-facade")
+        .options([("statement_timeout", "10s"), ("lock_timeout", "10s")]);
     if let Some(authority) = &settings.database_ca {
-        options = options.ssl_mode(PgSslMode::VerifyFull).ssl_root_cert(authority);
+        options = options
+            .ssl_mode(PgSslMode::VerifyFull)
+            .ssl_root_cert(authority);
     }
     Ok(PgPoolOptions::new()
         .max_connections(settings.database_connections)
