@@ -231,7 +231,9 @@ fn no_lint_is_allowed_away() {
 #[test]
 fn every_module_says_what_it_is() {
     // A file of tests says by its name what it is.
-    let sources = sources().into_iter().filter(|(path, _)| !path.ends_with("/tests.rs"));
+    let sources = sources()
+        .into_iter()
+        .filter(|(path, _)| !path.ends_with("/tests.rs"));
     for (path, source) in sources {
         assert!(source.starts_with("//! "), "{path} has no head");
         let head: Vec<_> = source

@@ -2,5 +2,8 @@
 
 mod architecture;
 mod controller;
+mod facade;
 mod manifests;
+mod product;
 mod rules;
+mod world;

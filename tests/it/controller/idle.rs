@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use daap_tests::{cluster::wait, scripted_cnpg::ScriptedCnpg};
 
-use super::world::{RunningController, SOON, World};
+use crate::world::{RunningController, SOON, World};
 
 /// How many databases settle.
 const DATABASES: usize = 100;

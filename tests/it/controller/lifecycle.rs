@@ -13,7 +13,7 @@ use kube::{
 };
 use serde_json::json;
 
-use super::world::{SHOP, SOON, World};
+use crate::world::{SHOP, SOON, World};
 
 fn problem(database: &DaapDatabase) -> Option<Reason> {
     Some(database.status.as_ref()?.problem.as_ref()?.reason)

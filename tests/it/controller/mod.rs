@@ -4,4 +4,3 @@
 mod conformance;
 mod idle;
 mod lifecycle;
-mod world;

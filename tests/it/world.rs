@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 /// How long anything that should happen may take on a slow machine.
 pub const SOON: Duration = Duration::from_secs(60);
 
-/// The namespace of the team `shop`, as the facade would make it.
+/// The namespace of the team `shop`.
 pub const SHOP: &str = "daap-team-shop";
 
 /// A real API server.
@@ -31,13 +31,19 @@ pub struct World {
 }
 
 impl World {
+    /// With the namespace of the team `shop`.
     pub async fn start(name: &str) -> Self {
+        let world = Self::without_teams(name).await;
+        create_namespace(&world.client, SHOP).await;
+        world
+    }
+
+    /// Without a namespace of any team: the facade makes those.
+    pub async fn without_teams(name: &str) -> Self {
         daap_config::process::install_crypto_provider();
         let control_plane = ControlPlane::start(name).await.unwrap();
         let client = control_plane.client();
-        for namespace in ["daap-system", SHOP] {
-            create_namespace(&client, namespace).await;
-        }
+        create_namespace(&client, "daap-system").await;
         Self {
             control_plane,
             client,

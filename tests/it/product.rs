@@ -1,0 +1,359 @@
+//! The whole product on a real node: what `make up` makes, looked at from outside.
+//!
+//! One test, because one node costs more than everything that is asked of it. Each function below is one promise.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use daap_crds::DaapDatabase;
+use daap_tests::{
+    cluster::{
+        artifacts::{Image, image_name},
+        kubeconfig,
+        progress::Progress,
+        wait,
+    },
+    installation::{
+        self, Installation, SYSTEM_NAMESPACE,
+        database::{Database, FIRST, Wish},
+        environment::Environment,
+        psql,
+    },
+};
+use kube::Api;
+
+/// A cluster of its own, so that it runs beside one that a person uses.
+const CLUSTER: &str = "daap-product-test";
+
+/// How long something may take that takes seconds on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_product_keeps_its_promises() {
+    kubeconfig::install_crypto_provider();
+    let directory = tempfile::tempdir().unwrap();
+    // What a killed run left.
+    installation::down(CLUSTER, directory.path()).await.unwrap();
+    let outcome = run(directory.path()).await;
+    let down = installation::down(CLUSTER, directory.path()).await;
+    outcome.unwrap();
+    down.unwrap();
+    assert!(!directory.path().exists());
+}
+
+async fn run(directory: &Path) -> Result<()> {
+    let progress = Progress::new();
+    installation::up_with_database(CLUSTER, directory, progress).await?;
+    let before = std::fs::read_to_string(directory.join(Environment::FILE))?;
+    let again = installation::up(CLUSTER, directory, progress).await?;
+    let after = std::fs::read_to_string(&again.environment.file())?;
+    ensure!(before == after, "a second run made other keys");
+
+    let first = Database::ask(&again, FIRST).await?;
+    let pooled = Wish {
+        name: "accounts",
+        tier: "standard",
+        purpose: "Who owes what",
+    };
+    let mut pooled = Database::ask(&again, pooled).await?;
+    progress
+        .step(
+            "missing image",
+            a_missing_image_is_told_and_got_over(&again),
+        )
+        .await?;
+    progress
+        .step("kubectl alone", kubectl_alone_is_enough(&again))
+        .await?;
+    progress
+        .step("encryption", connections_are_encrypted(&again, &first))
+        .await?;
+    progress
+        .step("audit", statements_are_audited(&again, &first))
+        .await?;
+    progress
+        .step("tiers", product_teams_see_no_sizes(&again))
+        .await?;
+    pooled.await_ready(&again, progress).await?;
+    progress
+        .step("pooler", poolers_are_encrypted(&again, &pooled))
+        .await?;
+    progress
+        .step("backup", the_first_backup_succeeds(&again, &mut pooled))
+        .await
+}
+
+/// The login works over TLS 1.3, and not at all without encryption.
+async fn connections_are_encrypted(installation: &Installation, database: &Database) -> Result<()> {
+    let login = database.log_in_to_primary(installation, psql::PORT).await?;
+    let file = login.write(&installation.environment.directory)?;
+    let version = "SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    let version = psql::query(&file, "service=orders", version).await?;
+    ensure!(version == "TLSv1.3", "it is {version}");
+    let plain = psql::query(&file, "service=orders sslmode=disable", "SELECT 1").await;
+    refused(plain, "no encryption")
+}
+
+/// The pooler's certificate names it, and without encryption it takes no login.
+async fn poolers_are_encrypted(installation: &Installation, database: &Database) -> Result<()> {
+    let host = database.record["connection"]["pooler_host"]
+        .as_str()
+        .context("no pooler")?;
+    let login = database.log_in(installation, host, 6432).await?;
+    let directory = tempfile::tempdir()?;
+    let file = login.write(directory.path())?;
+    let answer = psql::query(&file, "service=accounts", "SELECT current_user").await?;
+    ensure!(answer == login.user, "logged in as {answer}");
+    let plain = psql::query(&file, "service=accounts sslmode=disable", "SELECT 1").await;
+    refused(plain, "SSL required")
+}
+
+fn refused(outcome: Result<String>, because: &str) -> Result<()> {
+    match outcome {
+        Ok(_) => bail!("it was let in"),
+        Err(error) => {
+            ensure!(
+                format!("{error:#}").contains(because),
+                "refused for another reason: {error:#}"
+            );
+            Ok(())
+        }
+    }
+}
+
+/// pgAudit is loaded and writes down a change of the schema.
+async fn statements_are_audited(installation: &Installation, database: &Database) -> Result<()> {
+    let login = database.log_in_to_primary(installation, psql::PORT).await?;
+    let file = login.write(&installation.environment.directory)?;
+    psql::query(
+        &file,
+        "service=orders",
+        "CREATE TABLE IF NOT EXISTS written_down (id int)",
+    )
+    .await?;
+    wait::until("the statement in PostgreSQL's log", PATIENCE, async || {
+        let log = [
+            "logs",
+            "--namespace=daap-team-shop",
+            "orders-1",
+            "--container=postgres",
+        ];
+        let log = installation.kubectl.run(&log).await?;
+        let mut records = log.lines().filter(|line| line.contains("pgaudit"));
+        ensure!(
+            records.any(|line| line.contains("written_down") && line.contains("DDL")),
+            "not there"
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// The menu tells guarantees, and nothing of what they are made of.
+async fn product_teams_see_no_sizes(installation: &Installation) -> Result<()> {
+    let tiers = installation
+        .team
+        .get("/tiers")
+        .await?
+        .expect(http::StatusCode::OK)?
+        .to_string();
+    for word in [
+        "instances",
+        "cpu",
+        "memory",
+        "storage",
+        "250m",
+        "512Mi",
+        "1Gi",
+        "image",
+    ] {
+        ensure!(!tiers.contains(word), "it tells {word}: {tiers}");
+    }
+    let whole = installation
+        .platform
+        .get("/tiers")
+        .await?
+        .expect(http::StatusCode::OK)?
+        .to_string();
+    ensure!(whole.contains("512Mi"), "the platform team sees all of it");
+    Ok(())
+}
+
+/// A database made with kubectl becomes ready while no facade runs.
+async fn kubectl_alone_is_enough(installation: &Installation) -> Result<()> {
+    let kubectl = &installation.kubectl;
+    let namespace = format!("--namespace={SYSTEM_NAMESPACE}");
+    kubectl
+        .run(&[
+            "scale",
+            "deployment/daap-facade",
+            &namespace,
+            "--replicas=0",
+        ])
+        .await?;
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/samples/database");
+    kubectl.apply(&samples).await?;
+    let stock = [
+        "wait",
+        "--namespace=inventory",
+        "daapdatabases/stock",
+        "--for=condition=Ready",
+        "--timeout=5m",
+    ];
+    kubectl.run(&stock).await?;
+    let table = kubectl
+        .run(&["get", "daapdatabases", "--namespace=inventory"])
+        .await?;
+    let words: Vec<_> = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .collect();
+    ensure!(
+        words[0] == ["NAME", "STATUS", "TIER", "OWNER", "PROBLEM", "AGE"],
+        "{table}"
+    );
+    ensure!(
+        words[1][..4] == ["stock", "ready", "dev", "warehouse"],
+        "{table}"
+    );
+    kubectl
+        .run(&[
+            "scale",
+            "deployment/daap-facade",
+            &namespace,
+            "--replicas=1",
+        ])
+        .await?;
+    kubectl
+        .run(&[
+            "rollout",
+            "status",
+            "deployment/daap-facade",
+            &namespace,
+            "--timeout=5m",
+        ])
+        .await?;
+    Ok(())
+}
+
+/// A tier whose image does not exist: the database says so, fails at its deadline, and recovers when the image appears.
+async fn a_missing_image_is_told_and_got_over(installation: &Installation) -> Result<()> {
+    let kubectl = &installation.kubectl;
+    let namespace = format!("--namespace={SYSTEM_NAMESPACE}");
+    // Minutes are right for people and long for a test.
+    let deadline = "DAAP_PROVISIONING_DEADLINE=20s";
+    kubectl
+        .run(&[
+            "set",
+            "env",
+            "deployment/daap-controller",
+            &namespace,
+            deadline,
+        ])
+        .await?;
+    kubectl
+        .run(&[
+            "rollout",
+            "status",
+            "deployment/daap-controller",
+            &namespace,
+            "--timeout=5m",
+        ])
+        .await?;
+
+    let (existing, missing) = (
+        image_name(Image::Postgresql),
+        "localhost/postgresql:17-later",
+    );
+    let directory = tempfile::tempdir()?;
+    let tier = kubectl
+        .run(&["get", "daaptier/dev", "--output=yaml"])
+        .await?;
+    let tier: serde_json::Value = serde_yaml::from_str(&tier)?;
+    let mut tier = serde_json::json!({
+        "apiVersion": tier["apiVersion"], "kind": tier["kind"], "metadata": { "name": "later" }, "spec": tier["spec"],
+    });
+    tier["spec"]["postgres"]["image"] = missing.into();
+    let file = directory.path().join("tier.yaml");
+    std::fs::write(&file, serde_yaml::to_string(&tier)?)?;
+    kubectl
+        .run(&["apply", "--filename", file.to_str().context("a path")?])
+        .await?;
+    kubectl
+        .run(&[
+            "wait",
+            "daaptier/later",
+            "--for=condition=Accepted",
+            "--timeout=1m",
+        ])
+        .await?;
+
+    let wish = Wish {
+        name: "later",
+        tier: "later",
+        purpose: "Comes when its image does",
+    };
+    let mut database = Database::ask(installation, wish).await?;
+    let asked = Instant::now();
+    wait::until("the error", PATIENCE, async || {
+        database.look(installation).await?;
+        let record = &database.record;
+        ensure!(record["status"] == "error", "{}", record["status"]);
+        ensure!(
+            record["problem"]["reason"] == "ImagePull",
+            "{}",
+            record["problem"]
+        );
+        Ok(())
+    })
+    .await?;
+    ensure!(
+        asked.elapsed() > Duration::from_secs(15),
+        "an error before its deadline"
+    );
+
+    let mut tag = installation.site.node().command("ctr")?;
+    let status = tag
+        .args(["--namespace=k8s.io", "images", "tag", &existing, missing])
+        .output()?;
+    ensure!(
+        status.status.success(),
+        "ctr: {}",
+        String::from_utf8_lossy(&status.stderr)
+    );
+    wait::until("the database being ready by itself", PATIENCE, async || {
+        database.look(installation).await?;
+        ensure!(database.record["status"] == "ready", "{}", database.record);
+        Ok(())
+    })
+    .await
+}
+
+/// A tier with a backup is recoverable soon after it is ready, and says so.
+async fn the_first_backup_succeeds(
+    installation: &Installation,
+    database: &mut Database,
+) -> Result<()> {
+    let api: Api<DaapDatabase> =
+        Api::namespaced(installation.site.client().clone(), "daap-team-shop");
+    wait::until("the first backup", PATIENCE, async || {
+        database.look(installation).await?;
+        let backup = &database.record["backup"];
+        ensure!(
+            backup["configured"] == true && backup["healthy"] == true,
+            "{backup}"
+        );
+        let status = api
+            .get("accounts")
+            .await?
+            .status
+            .and_then(|status| status.backup)
+            .context("nothing known")?;
+        ensure!(status.restorable_from.is_some(), "not restorable yet");
+        Ok(())
+    })
+    .await
+}
