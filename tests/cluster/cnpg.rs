@@ -140,13 +140,11 @@ fn api_version(object: &DynamicObject) -> &str {
 fn adapt(mut object: DynamicObject, source: Source) -> Result<DynamicObject> {
     let name = object.name_any();
     match manifest::kind(&object) {
-        "Deployment" if name == OPERATOR => {
-            if source == Source::Archives {
-                let image = image_name(Image::CnpgOperator);
-                run_from_archive(&mut object, &image)?;
-                set_environment(&mut object, "OPERATOR_IMAGE_NAME", &image)?;
-                hurry(&mut object)?;
-            }
+        "Deployment" if name == OPERATOR && source == Source::Archives => {
+            let image = image_name(Image::CnpgOperator);
+            run_from_archive(&mut object, &image)?;
+            set_environment(&mut object, "OPERATOR_IMAGE_NAME", &image)?;
+            hurry(&mut object)?;
         }
         "Deployment" if name == PLUGIN => match source {
             Source::Archives => {
