@@ -2,6 +2,8 @@
 //!
 //! A message is readable by itself; what it is about stands in fields with dotted names, such as `database.name`.
 
+use std::io::IsTerminal as _;
+
 use clap::ValueEnum;
 use thiserror::Error;
 use tracing_subscriber::{EnvFilter, util::SubscriberInitExt as _};
@@ -35,7 +37,8 @@ pub fn init(format: LogFormat) -> Result<(), TelemetryError> {
     };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let result = match format {
         LogFormat::Json => builder
             .json()

@@ -200,6 +200,15 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// The cause and everything that caused it, for the log only.
+    pub fn cause_text(&self) -> Option<String> {
+        let causes = std::iter::successors(self.source(), |&error| error.source());
+        let texts: Vec<_> = causes.map(ToString::to_string).collect();
+        (!texts.is_empty()).then(|| texts.join(": "))
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}: {}", self.code.as_str(), self.detail)

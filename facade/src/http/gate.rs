@@ -192,13 +192,12 @@ impl Gate {
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        if let Some(cause) = &failure.cause {
+        if let Some(cause) = failure.cause_text() {
             let (id, method, path) = (
                 &call.request_id,
                 call.parts.method.as_str(),
                 call.parts.uri.path(),
             );
-            let cause = chain(cause.as_ref());
             tracing::error!(
                 request.id = id,
                 request.method = method,
@@ -249,15 +248,6 @@ fn private(mut answer: Answer) -> Answer {
 fn created_id(headers: &HeaderMap) -> Option<String> {
     let location = headers.get(header::LOCATION)?.to_str().ok()?;
     location.rsplit('/').next().map(str::to_owned)
-}
-
-/// An error and everything that caused it.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }
 
 #[cfg(test)]

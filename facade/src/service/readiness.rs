@@ -23,7 +23,11 @@ impl Service {
         let mut silent = Vec::new();
         for (name, answer) in names().zip(answers) {
             if let Err(failure) = answer {
-                tracing::warn!(dependency.name = name, error.message = ?failure.cause, "a dependency does not answer");
+                tracing::warn!(
+                    dependency.name = name,
+                    error.message = failure.cause_text(),
+                    "a dependency does not answer"
+                );
                 silent.push(name);
             }
         }

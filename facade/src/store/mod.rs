@@ -7,7 +7,7 @@ mod keys;
 mod migrate;
 mod pool;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::PgPool;
@@ -22,6 +22,8 @@ use crate::{domain::failure::Failure, service::ports::Dependency};
 
 /// What the metadata database is called in `/ready` and to callers.
 const NAME: &str = "metadata-database";
+/// How long the question whether it answers may take.
+const CHECK_DEADLINE: Duration = Duration::from_secs(2);
 
 /// The metadata database, through a pool of connections.
 #[derive(Clone)]
@@ -64,11 +66,11 @@ impl Dependency for Store {
                 "its schema is not up to date yet",
             ));
         }
-        sqlx::query("select 1")
-            .execute(&self.pool)
-            .await
-            .map_err(failure)?;
-        Ok(())
+        let question = sqlx::query("select 1").execute(&self.pool);
+        match tokio::time::timeout(CHECK_DEADLINE, question).await {
+            Ok(answer) => answer.map(|_| ()).map_err(failure),
+            Err(elapsed) => Err(Failure::unavailable("The metadata database", elapsed)),
+        }
     }
 }
 

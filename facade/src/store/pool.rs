@@ -11,6 +11,13 @@ use thiserror::Error;
 /// How long a request waits for a connection before it is answered 503.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// No statement outlives the request that waits for it, and what the server merely notices is not logged.
+const SESSION: [(&str, &str); 3] = [
+    ("statement_timeout", "10s"),
+    ("lock_timeout", "10s"),
+    ("client_min_messages", "warning"),
+];
+
 /// How the metadata database is reached.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct StoreSettings {
@@ -56,9 +63,7 @@ pub enum PoolError {
 pub fn pool(settings: &StoreSettings) -> Result<PgPool, PoolError> {
     let url = settings.database_url.as_deref().ok_or(PoolError::Missing)?;
     let mut options: PgConnectOptions = url.parse().map_err(PoolError::Url)?;
-    options = options
-        .application_name("daap-facade")
-        .options([("statement_timeout", "10s"), ("lock_timeout", "10s")]);
+    options = options.application_name("daap-facade").options(SESSION);
     if let Some(authority) = &settings.database_ca {
         options = options
             .ssl_mode(PgSslMode::VerifyFull)
