@@ -1,5 +1,10 @@
 //! The integration tests: one binary, so that it links once.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test, and in what only tests use, a panic is the report"
+)]
+
 mod architecture;
 mod controller;
 mod facade;

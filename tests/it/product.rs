@@ -49,7 +49,7 @@ async fn run(directory: &Path) -> Result<()> {
     installation::up_with_database(CLUSTER, directory, progress).await?;
     let before = std::fs::read_to_string(directory.join(Environment::FILE))?;
     let again = installation::up(CLUSTER, directory, progress).await?;
-    let after = std::fs::read_to_string(&again.environment.file())?;
+    let after = std::fs::read_to_string(again.environment.file())?;
     ensure!(before == after, "a second run made other keys");
 
     let first = Database::ask(&again, FIRST).await?;
