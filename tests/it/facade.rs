@@ -350,3 +350,39 @@ async fn without_the_metadata_database_nothing_happens() {
     facade.stop().await;
     controller.stop().await;
 }
+
+/// Replicas that start together bring the schema up to date once, and a second first key is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_metadata_database_is_prepared_once() {
+    let postgres = Postgres::start().await.unwrap();
+    let store = StoreSettings {
+        database_url: Some(postgres.fresh_database().await.unwrap()),
+        database_ca: None,
+        database_connections: 2,
+    };
+    let replicas = (0..4).map(|_| {
+        let pool = daap_facade::pool(&store).unwrap();
+        async move { daap_facade::migrate(&pool).await }
+    });
+    for outcome in futures::future::join_all(replicas).await {
+        outcome.unwrap();
+    }
+    assert!(key(&store, None).await.starts_with("daap_"));
+    let again = Bootstrap {
+        name: "again".to_owned(),
+        team: None,
+        force: false,
+    };
+    let outcome = daap_facade::bootstrap(daap_facade::pool(&store).unwrap(), &again).await;
+    assert!(matches!(outcome, Err(daap_facade::BootstrapError::Exists)));
+    let pool = daap_facade::pool(&store).unwrap();
+    let digests: Vec<Vec<u8>> = sqlx::query_scalar("select digest from api_key")
+        .fetch_all(&pool)
+        .await
+        .unwrap();
+    assert_eq!(
+        digests.len(),
+        1,
+        "the refused key was not kept, and keys are kept as digests"
+    );
+}
