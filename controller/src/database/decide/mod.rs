@@ -5,7 +5,7 @@ mod health;
 mod symptoms;
 
 use daap_crds::{
-    DaapDatabase, DaapTier, DaapTierRevision,
+    DaapDatabase, DaapTierRevision,
     cnpg::Cluster,
     condition, database,
     database::{AdmissionStatus, Incarnation, State},
@@ -99,56 +99,64 @@ fn refused_wish(database: &DaapDatabase) -> Option<Trouble> {
 fn decide_unbound(observed: &Observed) -> Plan {
     let database = &observed.database;
     if let Some(trouble) = refused_wish(database) {
-        return waiting(observed, trouble);
+        return waiting(observed, Some(trouble));
     }
-    match offered_revision(observed) {
-        Ok(revision) => match admission::decide(database, revision) {
+    match offer(observed) {
+        Offer::Revision(revision) => match admission::decide(database, revision) {
             admission::Verdict::Admitted { revision } => Plan::Claim(Claim {
                 finalizers: with_finalizer(database),
                 bind: Some(revision),
             }),
         },
-        Err(trouble) => waiting(observed, trouble),
+        Offer::NotYet => waiting(observed, None),
+        Offer::Refused(trouble) => waiting(observed, Some(trouble)),
     }
 }
 
-/// The revision that the tier offers to new databases.
-fn offered_revision(observed: &Observed) -> Result<&DaapTierRevision, Trouble> {
+/// What a tier has for a new database.
+enum Offer<'a> {
+    /// Its current revision.
+    Revision(&'a DaapTierRevision),
+    /// Nothing yet: it was not looked at since it was made or changed.
+    NotYet,
+    /// Nothing.
+    Refused(Trouble),
+}
+
+fn offer(observed: &Observed) -> Offer<'_> {
     let name = &observed.identity.tier;
     let Some(tier) = observed.tier.found() else {
-        return Err(Trouble::new(
+        return Offer::Refused(Trouble::new(
             Reason::TierNotFound,
             format!("The tier '{name}' does not exist."),
         ));
     };
-    let not_accepted =
-        |why: &str| Trouble::new(Reason::TierNotAccepted, format!("The tier '{name}' {why}."));
+    let not_accepted = |why: &str| {
+        Offer::Refused(Trouble::new(
+            Reason::TierNotAccepted,
+            format!("The tier '{name}' is not accepted: {why}"),
+        ))
+    };
     if tier.metadata.deletion_timestamp.is_some() {
-        return Err(not_accepted("is being deleted"));
+        return not_accepted("it is being deleted.");
     }
-    if !is_accepted(tier) {
-        return Err(not_accepted("is not accepted, or not looked at yet"));
+    let status = tier
+        .status
+        .as_ref()
+        .filter(|status| status.observed_generation == tier.metadata.generation);
+    match status.and_then(|status| condition::find(&status.conditions, condition::ACCEPTED)) {
+        Some(accepted) if accepted.status != "True" => not_accepted(&accepted.message),
+        Some(_) => observed
+            .revision
+            .found()
+            .map_or(Offer::NotYet, Offer::Revision),
+        None => Offer::NotYet,
     }
-    observed
-        .revision
-        .found()
-        .ok_or_else(|| not_accepted("has no current revision yet"))
-}
-
-/// Whether the tier, as it is now, was looked at and accepted.
-fn is_accepted(tier: &DaapTier) -> bool {
-    tier.status.as_ref().is_some_and(|status| {
-        status.observed_generation == tier.metadata.generation
-            && condition::is_true(&status.conditions, condition::ACCEPTED)
-    })
 }
 
 /// A database for which nothing can be made yet.
-fn waiting(observed: &Observed, trouble: Trouble) -> Plan {
-    let health = Health::Progressing {
-        waiting_for: "its tier".to_owned(),
-    };
-    let assessment = assessment(observed, health, Some(trouble));
+fn waiting(observed: &Observed, trouble: Option<Trouble>) -> Plan {
+    let assessment = assessment(observed, waiting_for("its tier"), trouble);
     Plan::Converge(Box::new(Converge {
         desired: None,
         assessment,

@@ -1,4 +1,4 @@
-use daap_crds::{Phase, cnpg::ClusterStatus};
+use daap_crds::{DaapTier, Phase, cnpg::ClusterStatus};
 
 use super::{health::Meaning, *};
 use crate::fixtures::{
@@ -49,29 +49,40 @@ fn binds_to_the_current_revision_with_the_finalizer() {
     assert_eq!(claim.finalizers, [label::DATABASE_FINALIZER]);
 }
 
+/// A database whose tier is different.
+fn with_tier(change: impl FnOnce(&mut DaapTier)) -> Observed {
+    let mut observed = unbound();
+    if let Lookup::Found(tier) = &mut observed.tier {
+        change(tier);
+    }
+    observed
+}
+
 #[test]
 fn binds_to_no_tier_that_is_not_as_accepted() {
-    type Change = fn(&mut DaapTier);
-    let changes: [Change; 4] = [
-        |tier| tier.status = None,
-        |tier| tier.metadata.generation = Some(5),
-        |tier| {
-            tier.metadata.deletion_timestamp =
-                Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)))
-        },
-        |tier| tier.status.as_mut().unwrap().conditions[0].status = "False".into(),
-    ];
-    for change in changes {
-        let mut observed = unbound();
-        let Lookup::Found(tier) = &mut observed.tier else {
-            unreachable!()
-        };
-        change(tier);
-        assert_eq!(reason(&observed), Some(Reason::TierNotAccepted));
+    let refused =
+        with_tier(|tier| tier.status.as_mut().unwrap().conditions[0].status = "False".into());
+    assert_eq!(reason(&refused), Some(Reason::TierNotAccepted));
+    let leaving = with_tier(|tier| {
+        tier.metadata.deletion_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)));
+    });
+    assert_eq!(reason(&leaving), Some(Reason::TierNotAccepted));
+    let mut missing = unbound();
+    missing.tier = Lookup::Absent;
+    assert_eq!(reason(&missing), Some(Reason::TierNotFound));
+}
+
+/// A tier that was just made or changed is nobody's fault.
+#[test]
+fn waits_for_a_tier_that_was_not_looked_at_yet() {
+    let new = with_tier(|tier| tier.status = None);
+    let changed = with_tier(|tier| tier.metadata.generation = Some(5));
+    let mut unmade = unbound();
+    unmade.revision = Lookup::Absent;
+    for observed in [new, changed, unmade] {
+        assert_eq!(reason(&observed), None);
     }
-    let mut observed = unbound();
-    observed.tier = Lookup::Absent;
-    assert_eq!(reason(&observed), Some(Reason::TierNotFound));
 }
 
 #[test]
