@@ -6,9 +6,11 @@ SHELL := /bin/bash
 
 # The cluster that everything works on. Two names are two clusters, side by side.
 export CLUSTER_NAME ?= daap
+# node, k3d or existing; auto takes k3d where a Docker engine answers, and a node elsewhere.
+export CLUSTER_PROVIDER ?= auto
 # Where `make images` pushes to, and what it calls the images.
-IMAGE_REGISTRY ?=
-IMAGE_TAG ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+export IMAGE_REGISTRY ?=
+export IMAGE_TAG ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/daap
 CARGO := cargo

@@ -14,6 +14,7 @@ use daap_tests::{
         artifacts::{Image, image_name},
         kubeconfig,
         progress::Progress,
+        provider::Provider,
         wait,
     },
     installation::{
@@ -36,9 +37,11 @@ async fn the_product_keeps_its_promises() {
     kubeconfig::install_crypto_provider();
     let directory = tempfile::tempdir().unwrap();
     // What a killed run left.
-    installation::down(CLUSTER, directory.path()).await.unwrap();
+    installation::down(Provider::Node, CLUSTER, directory.path())
+        .await
+        .unwrap();
     let outcome = run(directory.path()).await;
-    let down = installation::down(CLUSTER, directory.path()).await;
+    let down = installation::down(Provider::Node, CLUSTER, directory.path()).await;
     outcome.unwrap();
     down.unwrap();
     assert!(!directory.path().exists());
@@ -46,9 +49,9 @@ async fn the_product_keeps_its_promises() {
 
 async fn run(directory: &Path) -> Result<()> {
     let progress = Progress::new();
-    installation::up_with_database(CLUSTER, directory, progress).await?;
+    installation::up_with_database(Provider::Node, CLUSTER, directory, progress).await?;
     let before = std::fs::read_to_string(directory.join(Environment::FILE))?;
-    let again = installation::up(CLUSTER, directory, progress).await?;
+    let again = installation::up(Provider::Node, CLUSTER, directory, progress).await?;
     let after = std::fs::read_to_string(again.environment.file())?;
     ensure!(before == after, "a second run made other keys");
 
@@ -315,7 +318,7 @@ async fn a_missing_image_is_told_and_got_over(installation: &Installation) -> Re
         "an error before its deadline"
     );
 
-    let mut tag = installation.site.node().command("ctr")?;
+    let mut tag = installation.site.cluster().node()?.command("ctr")?;
     let status = tag
         .args(["--namespace=k8s.io", "images", "tag", &existing, missing])
         .output()?;

@@ -2,5 +2,7 @@
 
 #[path = "../cluster/mod.rs"]
 pub mod cluster;
+pub mod installation;
 pub mod recording_client;
+pub mod rest;
 pub mod scripted_cnpg;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use daap_tests::{
-    cluster::{kubeconfig, progress::Progress},
+    cluster::{kubeconfig, progress::Progress, provider::Provider},
     installation,
 };
 
@@ -15,6 +15,9 @@ struct Arguments {
     /// The cluster's name, from which everything of it derives.
     #[arg(long, env = "CLUSTER_NAME", default_value = "daap", global = true)]
     name: String,
+    /// Where the cluster comes from.
+    #[arg(long, env = "CLUSTER_PROVIDER", default_value = "auto", global = true)]
+    provider: Provider,
     /// The directory for what a person needs to use it. Absent: `.daap` of this workspace.
     #[arg(long, global = true)]
     directory: Option<PathBuf>,
@@ -35,13 +38,16 @@ async fn main() -> Result<()> {
     kubeconfig::install_crypto_provider();
     let Arguments {
         name,
+        provider,
         directory,
         command,
     } = Arguments::parse();
     let directory =
         directory.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../.daap"));
     match command {
-        Command::Up => installation::up_with_database(&name, &directory, Progress::new()).await,
-        Command::Down => installation::down(&name, &directory).await,
+        Command::Up => {
+            installation::up_with_database(provider, &name, &directory, Progress::new()).await
+        }
+        Command::Down => installation::down(provider, &name, &directory).await,
     }
 }

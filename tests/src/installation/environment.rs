@@ -13,6 +13,8 @@ use anyhow::{Context, Result};
 /// Everything needed to use an installation from an ordinary shell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Environment {
+    /// The directory of this file and of those that it names.
+    pub directory: PathBuf,
     /// Where the REST API answers.
     pub url: String,
     /// A key of the platform team.
@@ -32,7 +34,7 @@ impl Environment {
     pub const FILE: &str = "env";
 
     /// Writes the file. Every value is literal, so that it can be sourced from anywhere.
-    pub fn write(&self, directory: &Path) -> Result<()> {
+    pub fn write(&self) -> Result<()> {
         let entries = [
             ("DAAP_URL", self.url.as_str()),
             ("DAAP_PLATFORM_KEY", &self.platform_key),
@@ -43,7 +45,12 @@ impl Environment {
         ];
         let lines = entries
             .map(|(name, value)| format!("export {name}='{}'\n", value.replace('\'', r"'\''")));
-        write_private(&directory.join(Self::FILE), &lines.concat())
+        write_private(&self.file(), &lines.concat())
+    }
+
+    /// Where the file is.
+    pub fn file(&self) -> PathBuf {
+        self.directory.join(Self::FILE)
     }
 
     /// The keys for the REST API that an earlier file holds: the platform's and the team's. Nothing, without one.
@@ -91,8 +98,9 @@ mod tests {
 
     use super::*;
 
-    fn environment() -> Environment {
+    fn environment(directory: &Path) -> Environment {
         Environment {
+            directory: directory.to_owned(),
             url: "https://127.1.2.3:8443".to_owned(),
             platform_key: "daap_p_it's".to_owned(),
             team_key: "daap_t_$HOME".to_owned(),
@@ -105,7 +113,7 @@ mod tests {
     #[test]
     fn a_shell_reads_what_was_written() {
         let directory = tempfile::tempdir().unwrap();
-        environment().write(directory.path()).unwrap();
+        environment(directory.path()).write().unwrap();
         let file = directory.path().join(Environment::FILE);
         let script = format!(
             "source '{}'; printf '%s|' \"$DAAP_PLATFORM_KEY\" \"$DAAP_TEAM_KEY\" \"$DAAP_CA\"",
@@ -125,7 +133,7 @@ mod tests {
     fn keys_are_found_again() {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(Environment::read_keys(directory.path()), None);
-        environment().write(directory.path()).unwrap();
+        environment(directory.path()).write().unwrap();
         let keys = ("daap_p_it's".to_owned(), "daap_t_$HOME".to_owned());
         assert_eq!(Environment::read_keys(directory.path()), Some(keys));
     }
@@ -133,8 +141,8 @@ mod tests {
     #[test]
     fn nobody_else_may_read_it() {
         let directory = tempfile::tempdir().unwrap();
-        environment().write(directory.path()).unwrap();
-        environment().write(directory.path()).unwrap();
+        environment(directory.path()).write().unwrap();
+        environment(directory.path()).write().unwrap();
         let mode = fs::metadata(directory.path().join(Environment::FILE))
             .unwrap()
             .permissions()

@@ -5,32 +5,29 @@
 //! | [`site`] | the cluster underneath, and how it is reached from this machine |
 //! | [`system`] | DAAP itself in the cluster: manifests, certificate, samples |
 //! | [`keys`] | the first API keys |
-//! | [`first_database`] | a database asked for over REST, and queried with psql |
+//! | [`database`] | databases asked for over REST |
 //! | [`environment`] | the file that a person sources |
 //! | [`kubectl`], [`psql`] | the programs a person would use |
 
+pub mod database;
 pub mod environment;
-pub mod first_database;
 pub mod keys;
 pub mod kubectl;
 pub mod psql;
 pub mod site;
 pub mod system;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Stdio,
-};
+use std::{fs, path::Path};
 
-use anyhow::{Context, Result, ensure};
-use tokio::process::Command;
+use anyhow::{Context, Result};
 
 use self::{
-    environment::Environment, first_database::FirstDatabase, keys::Keys, kubectl::Kubectl,
-    site::Site,
+    database::Database, environment::Environment, keys::Keys, kubectl::Kubectl, site::Site,
 };
-use crate::{cluster::progress::Progress, rest::RestClient};
+use crate::{
+    cluster::{progress::Progress, provider::Provider},
+    rest::RestClient,
+};
 
 /// The namespace of DAAP itself.
 pub const SYSTEM_NAMESPACE: &str = "daap-system";
@@ -51,10 +48,13 @@ pub struct Installation {
 }
 
 /// Brings up a cluster with DAAP in it, or completes one that is half up. `directory` gets what a person needs to use it.
-pub async fn up(cluster: &str, directory: &Path, progress: Progress) -> Result<Installation> {
-    run_cluster_program(cluster, "up").await?;
-    run_cluster_program(cluster, "cnpg-install").await?;
-    let site = Site::find(cluster).await?;
+pub async fn up(
+    provider: Provider,
+    cluster: &str,
+    directory: &Path,
+    progress: Progress,
+) -> Result<Installation> {
+    let site = Site::up(provider, cluster).await?;
     install(site, directory, progress).await
 }
 
@@ -105,9 +105,10 @@ pub async fn install(site: Site, directory: &Path, progress: Progress) -> Result
         authority: authority_file,
         kubeconfig: site.kubeconfig().to_owned(),
         postgres_services: directory.join(psql::SERVICE_FILE),
+        directory,
     };
     // Keys are shown once, so they are kept before anything else can fail.
-    environment.write(&directory)?;
+    environment.write()?;
     let platform = RestClient::new(&url, &authority, &keys.platform)?;
     let team = platform.with_key(&keys.team);
     Ok(Installation {
@@ -120,65 +121,51 @@ pub async fn install(site: Site, directory: &Path, progress: Progress) -> Result
 }
 
 /// `make up`: an installation with a first database in it, and what to try next.
-pub async fn up_with_database(cluster: &str, directory: &Path, progress: Progress) -> Result<()> {
-    let installation = up(cluster, directory, progress).await?;
-    let database = FirstDatabase::create(&installation, progress).await?;
-    let version = database.query("SELECT version()").await?;
+pub async fn up_with_database(
+    provider: Provider,
+    cluster: &str,
+    directory: &Path,
+    progress: Progress,
+) -> Result<()> {
+    let installation = up(provider, cluster, directory, progress).await?;
+    let mut database = progress
+        .step(
+            "database asked for over REST",
+            Database::ask(&installation, database::FIRST),
+        )
+        .await?;
+    progress
+        .step(
+            "database ready",
+            database.await_ready(&installation, progress),
+        )
+        .await?;
+    let login = database
+        .log_in_to_primary(&installation, psql::PORT)
+        .await?;
+    let service_file = login.write(&installation.environment.directory)?;
+    let connection = format!("service={}", database::FIRST.name);
+    let version = psql::query(&service_file, &connection, "SELECT version()").await?;
     progress.say(&format!("psql over TLS: {version}"));
-    let file = directory.join(Environment::FILE);
     progress.say("everything is up; to try next:");
     eprintln!(
         "\n  source {file}\n  \
          curl --silent --cacert \"$DAAP_CA\" --header \"Authorization: Bearer $DAAP_TEAM_KEY\" \"$DAAP_URL/databases\"\n  \
-         psql service={name}\n  \
+         psql {connection}\n  \
          {kubectl} get daapdatabases --all-namespaces\n",
-        file = file.display(),
-        name = first_database::NAME,
+        file = installation.environment.file().display(),
         kubectl = installation.kubectl.program().display(),
     );
     Ok(())
 }
 
 /// Takes down the cluster and removes what a person needed to use it.
-pub async fn down(cluster: &str, directory: &Path) -> Result<()> {
-    run_cluster_program(cluster, "down").await?;
+pub async fn down(provider: Provider, cluster: &str, directory: &Path) -> Result<()> {
+    Site::down(provider, cluster).await?;
     match fs::remove_dir_all(directory) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("removing {}", directory.display()))
         }
         _ => Ok(()),
     }
-}
-
-/// Runs the program that keeps clusters, as a program of its own: its processes outlive this one.
-async fn run_cluster_program(cluster: &str, command: &str) -> Result<()> {
-    let program = cluster_program()?;
-    let mut process = Command::new(&program);
-    process
-        .args(["--name", cluster, command])
-        .stdin(Stdio::null());
-    let status = process
-        .status()
-        .await
-        .with_context(|| format!("running {}", program.display()))?;
-    ensure!(
-        status.success(),
-        "{} {command}: {status}",
-        program.display()
-    );
-    Ok(())
-}
-
-/// Cargo puts the programs of this package side by side, and its test programs one directory below.
-fn cluster_program() -> Result<PathBuf> {
-    let own = std::env::current_exe().context("the path of this program")?;
-    let candidates = own
-        .ancestors()
-        .skip(1)
-        .take(2)
-        .map(|directory| directory.join("cluster"));
-    let found = candidates.into_iter().find(|candidate| candidate.is_file());
-    found.context(
-        "the program `cluster` was not built: run `cargo build --package daap-tests --bins`",
-    )
 }

@@ -1,6 +1,11 @@
 //! psql with the credentials that DAAP made, over TLS that is verified. Reads a Secret, writes two files.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, path::PathBuf, process::Stdio};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Secret;
@@ -8,8 +13,10 @@ use kube::{Api, Client};
 use tokio::process::Command;
 
 use super::environment;
-
 use crate::cluster::artifacts::debian;
+
+/// What PostgreSQL and the poolers listen on.
+pub const PORT: u16 = 5432;
 
 /// The name of the file by which psql knows the databases.
 pub const SERVICE_FILE: &str = "pg_service.conf";
@@ -56,8 +63,13 @@ pub async fn read_secret(
 }
 
 impl Login {
-    /// The login that a connection Secret describes, by way of `address`.
-    pub fn new(name: &str, secret: &BTreeMap<String, String>, address: SocketAddr) -> Result<Self> {
+    /// The login to `host` that a connection Secret describes, by way of `address`.
+    pub fn new(
+        name: &str,
+        host: &str,
+        secret: &BTreeMap<String, String>,
+        address: SocketAddr,
+    ) -> Result<Self> {
         let entry = |key: &str| {
             secret
                 .get(key)
@@ -66,7 +78,7 @@ impl Login {
         };
         Ok(Self {
             name: name.to_owned(),
-            host: entry("host")?,
+            host: host.to_owned(),
             address,
             database: entry("database")?,
             user: entry("username")?,
@@ -100,11 +112,14 @@ impl Login {
     }
 }
 
-/// Runs one statement, and returns what psql prints of its result.
-pub async fn query(service_file: &Path, service: &str, statement: &str) -> Result<String> {
-    tokio::task::spawn_blocking(|| debian::ensure(&["postgresql-client"]))
-        .await
-        .context("installing psql")??;
+/// Runs one statement over a connection such as `service=orders`, and returns what psql prints of its result.
+pub async fn query(service_file: &Path, connection: &str, statement: &str) -> Result<String> {
+    if !is_installed().await {
+        let install = || debian::ensure(&["postgresql-client"]);
+        tokio::task::spawn_blocking(install)
+            .await
+            .context("installing psql")??;
+    }
     let mut command = Command::new("psql");
     command
         .env("PGSERVICEFILE", service_file)
@@ -116,7 +131,7 @@ pub async fn query(service_file: &Path, service: &str, statement: &str) -> Resul
         "--tuples-only",
         "--set=ON_ERROR_STOP=1",
     ]);
-    command.args(["--command", statement, &format!("service={service}")]);
+    command.args(["--command", statement, connection]);
     let output = command
         .kill_on_drop(true)
         .output()
@@ -128,4 +143,13 @@ pub async fn query(service_file: &Path, service: &str, statement: &str) -> Resul
         String::from_utf8_lossy(&output.stderr).trim()
     );
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+async fn is_installed() -> bool {
+    let mut command = Command::new("psql");
+    command.arg("--version").stdin(Stdio::null());
+    command
+        .output()
+        .await
+        .is_ok_and(|output| output.status.success())
 }

@@ -100,8 +100,26 @@ fn names(site: &Site) -> Vec<String> {
 /// Applies the overlay that fits the cluster.
 pub async fn apply(site: &Site, kubectl: &Kubectl) -> Result<()> {
     kubectl.apply(&overlay(site)).await?;
-    for (name, image) in PROGRAMS {
-        mark_build(site, name, image).await?;
+    if site.takes_images() {
+        for (name, image) in PROGRAMS {
+            mark_build(site, name, image).await?;
+        }
+        return Ok(());
+    }
+    let registry = std::env::var("IMAGE_REGISTRY");
+    let registry =
+        registry.context("set IMAGE_REGISTRY to where `make images` pushed the images")?;
+    let tag = std::env::var("IMAGE_TAG").unwrap_or_else(|_| env!("CARGO_PKG_VERSION").to_owned());
+    for (name, _) in PROGRAMS {
+        let (deployment, image) = (
+            format!("deployment/{name}"),
+            format!("*={registry}/{name}:{tag}"),
+        );
+        let namespace = ["--namespace", SYSTEM_NAMESPACE];
+        let command = ["set", "image", &deployment, &image];
+        kubectl
+            .run(&[&command[..], &namespace[..]].concat())
+            .await?;
     }
     Ok(())
 }
