@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Node};
-use kube::{Api, Client};
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Node, Pod},
+};
+use kube::{Api, Client, ResourceExt, api::ListParams};
 
 use super::wait;
 
@@ -55,6 +59,52 @@ pub async fn await_node(client: &Client, name: &str, limit: Duration) -> Result<
         Ok(())
     })
     .await
+}
+
+/// Returns when every pod of a namespace is ready by containers that were started after `since`.
+///
+/// After a node was started again, the API server still tells of pods as they were before.
+pub async fn await_pods_since(
+    client: &Client,
+    namespace: &str,
+    since: Timestamp,
+    limit: Duration,
+) -> Result<()> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    wait::until(
+        &format!("the pods of {namespace} being ready"),
+        limit,
+        async || {
+            let pods = api.list(&ListParams::default()).await?;
+            ensure!(!pods.items.is_empty(), "there are none yet");
+            let late = pods.iter().find(|pod| !is_ready_since(pod, since));
+            ensure!(
+                late.is_none(),
+                "{} is not",
+                late.map(ResourceExt::name_any).unwrap_or_default()
+            );
+            Ok(())
+        },
+    )
+    .await
+}
+
+fn is_ready_since(pod: &Pod, since: Timestamp) -> bool {
+    let containers = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_ref());
+    containers.is_some_and(|containers| {
+        containers.iter().all(|container| {
+            let running = container
+                .state
+                .as_ref()
+                .and_then(|state| state.running.as_ref());
+            let started = running.and_then(|running| running.started_at.as_ref());
+            // The API server keeps whole seconds.
+            container.ready && started.is_some_and(|time| time.0.as_second() >= since.as_second())
+        })
+    })
 }
 
 fn is_available(deployment: &Deployment) -> bool {
@@ -118,6 +168,25 @@ mod tests {
         assert!(
             !is_available(&deployment(2, 2, 1, 2)),
             "an old pod still serves"
+        );
+    }
+
+    #[test]
+    fn pods_from_before_a_restart_are_not_ready() {
+        let began: Timestamp = "2026-01-01T00:00:10.5Z".parse().unwrap();
+        let pod = |ready: bool, started: &str| -> Pod {
+            serde_json::from_value(serde_json::json!({ "status": { "containerStatuses": [{
+                "name": "a", "image": "", "imageID": "", "restartCount": 0,
+                "ready": ready, "state": { "running": { "startedAt": started } },
+            }] } }))
+            .unwrap()
+        };
+        assert!(is_ready_since(&pod(true, "2026-01-01T00:00:10Z"), began));
+        assert!(!is_ready_since(&pod(true, "2026-01-01T00:00:09Z"), began));
+        assert!(!is_ready_since(&pod(false, "2026-01-01T00:00:10Z"), began));
+        assert!(
+            !is_ready_since(&Pod::default(), began),
+            "nothing is known of it"
         );
     }
 }

@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use super::{
     artifacts::{self, Program},
     child,
-    process::ProcessId,
+    process::{ProcessId, own_program},
     wait,
 };
 
@@ -57,7 +57,7 @@ impl Forwarding {
         if !running || fs::read_to_string(&description).is_ok_and(|known| known != wanted) {
             stop(&record)?;
             fs::write(&description, &wanted).context("describing a forwarded port")?;
-            let own = std::env::current_exe().context("the path of this program")?;
+            let own = own_program()?;
             let mut command = Command::new("setsid");
             command
                 .arg(own)

@@ -1,8 +1,8 @@
 //! Processes named so that a reused number is noticed. Reads `/proc`, sends signals.
 
-use std::{fmt, fs, str::FromStr};
+use std::{fmt, fs, path::PathBuf, str::FromStr};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::{
     errno::Errno,
     sys::signal::{Signal, kill},
@@ -75,6 +75,17 @@ impl FromStr for ProcessId {
             started: started.parse()?,
         })
     }
+}
+
+/// The program `cluster`, for its parts that run as processes of their own.
+pub fn own_program() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("the path of this program")?;
+    ensure!(
+        own.file_name().is_some_and(|name| name == "cluster"),
+        "{} cannot keep a cluster; the program `cluster` can",
+        own.display()
+    );
+    Ok(own)
 }
 
 /// Start time and state letter of a process.

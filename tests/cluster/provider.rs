@@ -47,17 +47,10 @@ impl Cluster {
         let layout = Layout::new(name)?;
         let made_by = fs::read_to_string(layout.provider_record()).ok();
         let made_by = made_by.and_then(|text| Provider::from_str(&text, false).ok());
-        let provider = match (provider, made_by) {
-            (Provider::Auto, Some(made_by)) => made_by,
-            (Provider::Auto, None) if k3d::engine_answers().await => Provider::K3d,
-            (Provider::Auto, None) => Provider::Node,
-            (asked, Some(made_by)) if asked != made_by => {
-                bail!(
-                    "the cluster {name} was made with the provider {made_by:?}; take it down first"
-                )
-            }
-            (asked, _) => asked,
-        };
+        // Asking Docker takes a moment, so it is asked only where the answer matters.
+        let engine = provider == Provider::Auto && made_by.is_none() && k3d::engine_answers().await;
+        let provider = settle(provider, made_by, engine)
+            .with_context(|| format!("the cluster {name} cannot be used"))?;
         Ok(Self { provider, layout })
     }
 
@@ -228,18 +221,41 @@ impl Cluster {
     }
 }
 
+/// Decides where a cluster comes from: what was asked for, what made the one that is up, and whether a Docker engine
+/// answers.
+fn settle(asked: Provider, made_by: Option<Provider>, engine: bool) -> Result<Provider> {
+    match (asked, made_by) {
+        (Provider::Auto, Some(made_by)) => Ok(made_by),
+        (Provider::Auto, None) if engine => Ok(Provider::K3d),
+        (Provider::Auto, None) => Ok(Provider::Node),
+        (asked, Some(made_by)) if asked != made_by => {
+            bail!(
+                "it was made with the provider {made_by:?} and {asked:?} is asked for; take it down first"
+            )
+        }
+        (asked, _) => Ok(asked),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn auto_is_never_recorded_as_a_provider_by_choice() {
-        // What `choose` returns is one of these, and `down` undoes what that one did.
-        let names: Vec<_> = Provider::value_variants()
-            .iter()
-            .filter_map(|provider| provider.to_possible_value())
-            .map(|value| value.get_name().to_owned())
-            .collect();
-        assert_eq!(names, ["auto", "node", "k3d", "existing"]);
+    fn auto_takes_docker_or_a_node_and_never_what_exists() {
+        assert_eq!(settle(Provider::Auto, None, true).unwrap(), Provider::K3d);
+        assert_eq!(settle(Provider::Auto, None, false).unwrap(), Provider::Node);
+    }
+
+    #[test]
+    fn a_cluster_stays_with_the_provider_that_made_it() {
+        for made_by in [Provider::Node, Provider::K3d, Provider::Existing] {
+            assert_eq!(
+                settle(Provider::Auto, Some(made_by), true).unwrap(),
+                made_by
+            );
+            assert_eq!(settle(made_by, Some(made_by), false).unwrap(), made_by);
+        }
+        assert!(settle(Provider::K3d, Some(Provider::Node), true).is_err());
     }
 }

@@ -6,6 +6,7 @@
 )]
 
 mod architecture;
+mod cluster;
 mod controller;
 mod facade;
 mod manifests;

@@ -34,6 +34,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use jiff::Timestamp;
 use kube::Client;
 use nix::sys::signal::Signal;
 use tokio::net::TcpStream;
@@ -43,7 +44,7 @@ pub use super::object_store::ObjectStore;
 use super::{
     artifacts::{self, Image, Program},
     control_plane, deployment, kubeconfig,
-    process::ProcessId,
+    process::{ProcessId, own_program},
     progress::Progress,
     wait,
 };
@@ -126,7 +127,15 @@ pub async fn up(layout: &Layout, progress: Progress) -> Result<Node> {
     fs::create_dir_all(layout.state())
         .with_context(|| format!("making {}", layout.state().display()))?;
     let _lock = lock(layout)?;
-    let node = match Node::find(layout) {
+    let began = Timestamp::now();
+    let found = Node::find(layout);
+    // What a node that ran before is known to do may be from before.
+    let since = if found.is_some() {
+        Timestamp::UNIX_EPOCH
+    } else {
+        began
+    };
+    let node = match found {
         Some(node) => node,
         None => start(layout, progress).await?,
     };
@@ -143,21 +152,30 @@ pub async fn up(layout: &Layout, progress: Progress) -> Result<Node> {
             deployment::await_node(&client, layout.name(), PATIENCE),
         )
         .await?;
-    let available =
-        |namespace, name| deployment::await_available(&client, namespace, name, PATIENCE);
     progress
         .step("cluster DNS and volumes", async {
             tokio::try_join!(
-                available("kube-system", "coredns"),
-                available("local-path-storage", "local-path-provisioner")
+                await_add_on(&client, "kube-system", "coredns", since),
+                await_add_on(
+                    &client,
+                    "local-path-storage",
+                    "local-path-provisioner",
+                    since
+                )
             )
         })
         .await?;
     Ok(node)
 }
 
-/// Builds everything that a cluster, its tests and an installation of DAAP are made of, and unpacks the images.
+/// Installs the programs of the system that a node needs, where they are missing.
+pub fn install_packages() -> Result<()> {
+    artifacts::debian::ensure(&plan::PACKAGES)
+}
+
+/// Installs and builds everything that a cluster, its tests and an installation of DAAP need, and unpacks the images.
 pub fn build() -> Result<()> {
+    install_packages()?;
     artifacts::ensure(
         &[plan::programs().as_slice(), &[Program::Kubectl]].concat(),
         &[
@@ -252,7 +270,7 @@ fn start_supervisor(layout: &Layout) -> Result<()> {
     let output = File::options().create(true).append(true).open(&log);
     let output = output.with_context(|| format!("opening {}", log.display()))?;
     let errors = output.try_clone().context("sharing a log file")?;
-    let own = std::env::current_exe().context("the path of this program")?;
+    let own = own_program()?;
     let mut command = Command::new("setsid");
     command
         .arg(own)
@@ -276,6 +294,16 @@ fn start_supervisor(layout: &Layout) -> Result<()> {
     input
         .write_all(b"\n")
         .context("letting the supervisor begin")
+}
+
+async fn await_add_on(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    since: Timestamp,
+) -> Result<()> {
+    deployment::await_available(client, namespace, name, PATIENCE).await?;
+    deployment::await_pods_since(client, namespace, since, PATIENCE).await
 }
 
 async fn await_api_server(node: &Node, client: &Client) -> Result<()> {

@@ -30,7 +30,7 @@ const PROGRAMS: [(&str, Program); 7] = [
 ];
 
 /// The Debian packages whose programs a node needs.
-const PACKAGES: [&str; 6] = [
+pub const PACKAGES: [&str; 6] = [
     "containerd",
     "containernetworking-plugins",
     "iproute2",

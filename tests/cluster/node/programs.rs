@@ -110,6 +110,9 @@ pub fn second(plan: &Plan) -> Result<Vec<NodeProgram>> {
                 "--bind-address=127.0.0.1".into(),
                 "--leader-elect=false".into(),
                 "--use-service-account-credentials=true".into(),
+                // With its usual limit it takes seconds to give each of its controllers an identity.
+                "--kube-api-qps=500".into(),
+                "--kube-api-burst=1000".into(),
                 format!("--service-account-private-key-file={}", key(pki::TOKEN_KEY)),
                 format!("--root-ca-file={}", key(pki::AUTHORITY)),
                 format!("--service-cluster-ip-range={SERVICE_RANGE}"),

@@ -23,7 +23,7 @@ use super::{
     forwards::{self, Forwarder, Wish},
     layout::Layout,
 };
-use crate::cluster::process::ProcessId;
+use crate::cluster::process::{ProcessId, own_program};
 
 /// Everything that a node has for itself.
 const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWNET
@@ -35,6 +35,8 @@ const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWNET
 /// Keeps a node until it ends or a signal comes. SIGHUP makes it read the list of forwarded ports again.
 pub fn run(layout: &Layout) -> Result<()> {
     await_permission()?;
+    // Groups of pods that a former node left would make the kubelet wait for each of them.
+    control_groups::remove(&layout.control_group())?;
     control_groups::make(&layout.control_group())?;
     let (wishes, wishes_inside) = mpsc::unbounded_channel();
     let node = start_node(layout, wishes_inside)?;
@@ -77,7 +79,7 @@ fn start_node(layout: &Layout, wishes: mpsc::UnboundedReceiver<Wish>) -> Result<
 /// The calling thread moves; other threads of this process stay where they are.
 fn enter_and_start(plan: &Path) -> Result<Child> {
     unshare(NAMESPACES).context("making the node's namespaces, for which root is needed")?;
-    let own = std::env::current_exe().context("the path of this program")?;
+    let own = own_program()?;
     let mut command = Command::new(own);
     // Our end of its standard input is never written to, and closed by the kernel when we end.
     command

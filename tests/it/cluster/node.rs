@@ -9,7 +9,7 @@ use std::{
 use anyhow::ensure;
 use daap_tests::cluster::{
     kubeconfig,
-    node::{Layout, Node},
+    node::{self, Layout, Node},
     process::ProcessId,
     wait,
 };
@@ -65,6 +65,11 @@ impl Drop for Cleaner {
 
 #[tokio::test]
 async fn nodes_run_side_by_side_survive_crashes_and_leave_nothing() {
+    // Installing what a node needs does change the machine, once.
+    tokio::task::spawn_blocking(node::install_packages)
+        .await
+        .unwrap()
+        .unwrap();
     let before = host::look();
     let [one, two] = layouts();
     let _cleaner = Cleaner([one.clone(), two.clone()]);
