@@ -176,6 +176,8 @@ pub fn install_packages() -> Result<()> {
 /// Installs and builds everything that a cluster, its tests and an installation of DAAP need, and unpacks the images.
 pub fn build() -> Result<()> {
     install_packages()?;
+    // Now and not when they are first used: a test that looks at the machine must not see it change.
+    artifacts::debian::ensure(&["postgresql", "postgresql-client"])?;
     artifacts::ensure(
         &[plan::programs().as_slice(), &[Program::Kubectl]].concat(),
         &[
