@@ -51,44 +51,73 @@ pub enum Source {
     Upstream,
 }
 
-/// Installs both, unless somebody else did, and returns when they answer.
-pub async fn install(client: &Client, source: Source, progress: Progress) -> Result<()> {
-    let mut objects = Vec::new();
-    if is_foreign_operator(client).await? {
-        progress.say("CloudNativePG is in place and left as it is");
-    } else {
-        objects.extend(read(Manifest::Cnpg, source).await?);
-    }
-    if is_foreign_plugin(client).await? {
-        progress.say("the Barman Cloud plugin is in place and left as it is");
-    } else {
-        objects.extend(read(Manifest::BarmanPlugin, source).await?);
-    }
-    if !objects.is_empty() {
+/// What becomes of an operator or a plugin that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InPlace {
+    /// It is ours and gets today's manifest.
+    Renew,
+    /// It is somebody's and is left as it is.
+    Leave,
+}
+
+/// Installs both, and returns when they answer.
+pub async fn install(
+    client: &Client,
+    source: Source,
+    in_place: InPlace,
+    progress: Progress,
+) -> Result<()> {
+    let operator = in_place == InPlace::Renew || operator_namespace(client).await?.is_none();
+    let plugin = in_place == InPlace::Renew || !plugin_exists(client).await?;
+    if operator {
+        let objects = read(Manifest::Cnpg, source).await?;
         progress
             .step(
-                "manifests of CloudNativePG and the plugin",
+                "manifest of CloudNativePG",
+                manifest::apply(client, objects),
+            )
+            .await?;
+        if source == Source::Archives {
+            set_default_images(client).await?;
+        }
+    } else {
+        progress.say("CloudNativePG is in place and left as it is");
+    }
+    if plugin {
+        ensure_same_namespace(client).await?;
+        let objects = read(Manifest::BarmanPlugin, source).await?;
+        progress
+            .step(
+                "manifest of the Barman Cloud plugin",
                 manifest::apply(client, objects),
             )
             .await?;
         ensure_plugin_certificates(client).await?;
-        if source == Source::Archives {
-            set_default_images(client).await?;
-        }
-        let available = |name| deployment::await_available(client, NAMESPACE, name, PATIENCE);
-        progress
-            .step("operator and plugin", async {
-                tokio::try_join!(available(OPERATOR), available(PLUGIN))
-            })
-            .await?;
+    } else {
+        progress.say("the Barman Cloud plugin is in place and left as it is");
     }
+    progress
+        .step("operator and plugin", async {
+            tokio::try_join!(
+                await_available_if(operator, client, OPERATOR),
+                await_available_if(plugin, client, PLUGIN)
+            )
+        })
+        .await?;
     progress
         .step("operator's webhooks", await_webhooks(client))
         .await
 }
 
-/// Whether an operator runs that was not installed here.
-async fn is_foreign_operator(client: &Client) -> Result<bool> {
+async fn await_available_if(installed: bool, client: &Client, name: &str) -> Result<()> {
+    if installed {
+        deployment::await_available(client, NAMESPACE, name, PATIENCE).await?;
+    }
+    Ok(())
+}
+
+/// The namespace of an operator, however it was installed.
+async fn operator_namespace(client: &Client) -> Result<Option<String>> {
     let deployments: Api<Deployment> = Api::all(client.clone());
     let label = ListParams::default().labels("app.kubernetes.io/name=cloudnative-pg");
     let found = deployments
@@ -96,26 +125,32 @@ async fn is_foreign_operator(client: &Client) -> Result<bool> {
         .await
         .context("looking for an operator")?;
     Ok(found
-        .iter()
-        .any(|deployment| !is_ours(&deployment.metadata)))
+        .items
+        .into_iter()
+        .find_map(|deployment| deployment.metadata.namespace))
 }
 
-/// Whether a plugin is registered that was not installed here.
-async fn is_foreign_plugin(client: &Client) -> Result<bool> {
+/// Whether a plugin is registered.
+async fn plugin_exists(client: &Client) -> Result<bool> {
     let services: Api<Service> = Api::all(client.clone());
     let label = ListParams::default().labels("cnpg.io/pluginName=barman-cloud.cloudnative-pg.io");
     let found = services
         .list(&label)
         .await
         .context("looking for the plugin")?;
-    Ok(found.iter().any(|service| !is_ours(&service.metadata)))
+    Ok(!found.items.is_empty())
 }
 
-fn is_ours(metadata: &ObjectMeta) -> bool {
-    let managers = metadata.managed_fields.iter().flatten();
-    managers
-        .filter_map(|entry| entry.manager.as_deref())
-        .any(|manager| manager == FIELD_MANAGER)
+/// An operator finds plugins in its own namespace only, and the plugin's manifest names one.
+async fn ensure_same_namespace(client: &Client) -> Result<()> {
+    let namespace = operator_namespace(client)
+        .await?
+        .context("there is no operator")?;
+    ensure!(
+        namespace == NAMESPACE,
+        "CloudNativePG is in the namespace {namespace}; please install the Barman Cloud plugin there"
+    );
+    Ok(())
 }
 
 /// An upstream manifest, as this cluster needs it.

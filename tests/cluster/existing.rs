@@ -11,7 +11,9 @@ pub fn kubeconfig() -> Result<PathBuf> {
     if let Some(named) = named {
         // Of several files the first is taken: what is read here is one cluster.
         let first = std::env::split_paths(&named).next();
-        return first.context("KUBECONFIG names no file");
+        let first = first.context("KUBECONFIG names no file")?;
+        // Programs that use it later may run in another directory.
+        return std::path::absolute(first).context("the directory that KUBECONFIG is relative to");
     }
     let home = std::env::home_dir().context("neither KUBECONFIG nor a home directory is known")?;
     Ok(home.join(".kube/config"))

@@ -30,6 +30,15 @@ pub async fn engine_answers() -> bool {
     matches!(answer, Ok(Ok(output)) if output.status.success() && !output.stdout.trim_ascii().is_empty())
 }
 
+/// An error where no Docker engine answers.
+pub async fn ensure_engine() -> Result<()> {
+    ensure!(
+        engine_answers().await,
+        "k3d needs a Docker engine, and none answers"
+    );
+    Ok(())
+}
+
 /// Creates or starts the cluster, and writes its kubeconfig.
 pub fn up(layout: &Layout) -> Result<()> {
     if exists(layout)? {

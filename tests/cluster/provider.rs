@@ -13,7 +13,7 @@ use kube::{Api, Client};
 
 use super::{
     artifacts::{self, Image},
-    cnpg::{self, Source},
+    cnpg::{self, InPlace, Source},
     existing, k3d, kubeconfig,
     node::{self, Layout, Node},
     object_store::{self, ObjectStore},
@@ -85,6 +85,7 @@ impl Cluster {
     /// The S3 server of the cluster.
     pub fn object_store(&self) -> Result<ObjectStore> {
         ObjectStore::read(&self.layout.object_store())
+            .with_context(|| format!("the cluster {} is not up", self.layout.name()))
     }
 
     /// The node, where the cluster is one of ours.
@@ -95,8 +96,7 @@ impl Cluster {
 
     /// Brings the cluster up, or completes what is half up.
     pub async fn up(&self, progress: Progress) -> Result<()> {
-        fs::create_dir_all(self.layout.state())
-            .with_context(|| format!("making {}", self.layout.state().display()))?;
+        self.make_state()?;
         let provider = self
             .provider
             .to_possible_value()
@@ -108,6 +108,7 @@ impl Cluster {
                 return node::up(&self.layout, progress).await.map(drop);
             }
             Provider::K3d => {
+                k3d::ensure_engine().await?;
                 let layout = self.layout.clone();
                 progress
                     .blocking_step("k3d cluster", move || k3d::up(&layout))
@@ -126,13 +127,19 @@ impl Cluster {
             .await
     }
 
+    fn make_state(&self) -> Result<()> {
+        let directory = self.layout.state();
+        fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))
+    }
+
     /// Installs CloudNativePG and the Barman Cloud plugin, unless somebody else did.
     pub async fn install_cnpg(&self, progress: Progress) -> Result<()> {
-        let source = match self.provider {
-            Provider::Node | Provider::Auto => Source::Archives,
-            Provider::K3d | Provider::Existing => Source::Upstream,
+        let (source, in_place) = match self.provider {
+            Provider::Node | Provider::Auto => (Source::Archives, InPlace::Renew),
+            Provider::K3d => (Source::Upstream, InPlace::Renew),
+            Provider::Existing => (Source::Upstream, InPlace::Leave),
         };
-        cnpg::install(&self.client().await?, source, progress).await
+        cnpg::install(&self.client().await?, source, in_place, progress).await
     }
 
     /// Takes the cluster down and removes everything of it; one that exists is left, but for forwarded ports.
@@ -140,6 +147,10 @@ impl Cluster {
         match self.provider {
             Provider::Node | Provider::Auto => return node::down(&self.layout).await,
             Provider::K3d => {
+                // Without one nothing was made, unless there is a kubeconfig.
+                if self.layout.kubeconfig().exists() {
+                    k3d::ensure_engine().await?;
+                }
                 let layout = self.layout.clone();
                 tokio::task::spawn_blocking(move || k3d::down(&layout))
                     .await
@@ -163,6 +174,7 @@ impl Cluster {
             let address = self.service_address(namespace, service).await?;
             return self.node()?.forward(port, (address, target).into()).await;
         }
+        self.make_state()?;
         let forwarding = Forwarding {
             kubeconfig: self.kubeconfig()?,
             address: self.address(),
