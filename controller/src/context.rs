@@ -1,5 +1,9 @@
 //! What every run has at hand.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+
 use crate::{
     backoff::Backoff,
     clock::Clock,
@@ -26,4 +30,18 @@ pub struct Context {
     pub database_backoff: Backoff,
     /// The waits of tiers that failed.
     pub tier_backoff: Backoff,
+}
+
+impl Context {
+    /// How long an object rests that is to be looked at again at a certain time, and anyway after `at_most`, or a
+    /// little earlier so that not all objects come at once.
+    pub fn pause(&self, look_again: Option<Timestamp>, at_most: Duration) -> Duration {
+        let at_most = at_most.mul_f64(rand::random_range(0.8..1.0));
+        let Some(time) = look_again else {
+            return at_most;
+        };
+        let until = Duration::try_from(time.duration_since(self.clock.now())).unwrap_or_default();
+        // A moment later, so that the time has come by every clock.
+        (until + Duration::from_millis(50)).min(at_most)
+    }
 }

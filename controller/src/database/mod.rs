@@ -23,16 +23,19 @@ use serde_json::json;
 use thiserror::Error;
 
 use self::{
-    apply::{Applied, ApplyError},
+    apply::{Applied, ApplyError, Refusal},
     build::BuildError,
     decide::{Chance, decide},
     observe::{ObserveError, Observed, observe},
     plan::{Claim, Converge, Password, Plan},
+    report::Report,
 };
 use crate::{context::Context, k8s::error::CallError};
 
 /// How soon what was just written is looked at.
 const AFTER_WRITE: Duration = Duration::from_secs(1);
+/// How soon a webhook that did not answer is asked again.
+const WEBHOOK_PAUSE: Duration = Duration::from_secs(15);
 /// How many letters and digits a password has: more than 256 bits.
 const PASSWORD_LENGTH: usize = 48;
 
@@ -191,28 +194,20 @@ async fn run_converge(
         context.publisher.publish(database, notice).await;
     }
     Ok(Action::requeue(next_look(
-        context,
-        &report,
-        applied.wrote || reported,
+        context, &report, &applied, reported,
     )))
 }
 
 /// When to look again: soon after a write, exactly at a deadline, and at the latest after the resync interval.
-fn next_look(context: &Context, report: &report::Report, wrote: bool) -> Duration {
-    if wrote {
+fn next_look(context: &Context, report: &Report, applied: &Applied, reported: bool) -> Duration {
+    if applied.wrote || reported {
         return AFTER_WRITE;
     }
-    let resync = context
-        .settings
-        .resync_interval
-        .mul_f64(rand::random_range(0.8..1.0));
-    let until = report
-        .look_again
-        .map(|time| time.duration_since(context.clock.now()));
-    // A moment later than the deadline, so that it is over by every clock.
-    let until = until
-        .map(|until| Duration::try_from(until).unwrap_or_default() + Duration::from_millis(50));
-    until.map_or(resync, |until| until.min(resync))
+    let at_most = match applied.refusal {
+        Some(Refusal::Unanswered(_)) => WEBHOOK_PAUSE,
+        Some(Refusal::Invalid(_)) | None => context.settings.resync_interval,
+    };
+    context.pause(report.look_again, at_most)
 }
 
 fn draw_chance() -> Chance {

@@ -10,8 +10,6 @@ pub mod accept;
 pub mod decide;
 pub mod observe;
 
-use std::time::Duration;
-
 use kube::{ResourceExt as _, runtime::controller::Action};
 use serde_json::json;
 use thiserror::Error;
@@ -62,15 +60,8 @@ pub async fn reconcile(context: &Context, name: &str) -> Result<Action, TierErro
     carry_out(context, observed, plan)
         .await
         .map_err(TierError::Write)?;
-    let resync = context
-        .settings
-        .resync_interval
-        .mul_f64(rand::random_range(0.8..1.0));
-    let until = look_again.map(|time| time.duration_since(context.clock.now()));
-    let until = until
-        .map(|until| Duration::try_from(until).unwrap_or_default() + Duration::from_millis(50));
     Ok(Action::requeue(
-        until.map_or(resync, |until| until.min(resync)),
+        context.pause(look_again, context.settings.resync_interval),
     ))
 }
 

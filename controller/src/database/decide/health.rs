@@ -120,10 +120,11 @@ pub(super) fn diagnose(
     }
 }
 
+/// What CloudNativePG says of a Cluster.
 fn said(phase: &str, reason: Option<&str>) -> String {
     match reason.filter(|reason| !reason.is_empty() && *reason != phase) {
-        Some(reason) => format!("CloudNativePG says: {phase} ({reason})"),
-        None => format!("CloudNativePG says: {phase}"),
+        Some(reason) => format!("CloudNativePG: {phase} ({reason})"),
+        None => format!("CloudNativePG: {phase}"),
     }
 }
 
