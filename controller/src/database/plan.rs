@@ -178,6 +178,16 @@ impl Trouble {
     }
 }
 
+impl Trouble {
+    /// This trouble, with what is to be said besides.
+    pub fn and(self, other: &Self) -> Self {
+        Self {
+            message: format!("{} {}", self.message, other.message),
+            ..self
+        }
+    }
+}
+
 /// A text of someone else, cut to a length that fits everywhere.
 pub fn shortened(text: &str) -> String {
     const LONGEST: usize = 400;

@@ -78,6 +78,9 @@ impl CallError {
             Self::Api(_) if self.status().is_some_and(|status| status.code == 403) => "Forbidden",
             Self::Api(_) if self.status().is_some_and(|status| status.code == 404) => "NotFound",
             Self::Api(_) if self.status().is_some() => "ApiServer",
+            Self::Api(error) if matches!(error.as_ref(), kube::Error::SerdeError(_)) => {
+                "Unreadable"
+            }
             Self::Api(_) => "Connection",
         }
     }

@@ -54,8 +54,11 @@ pub fn decide(observed: &Observed, settings: &Settings, chance: &Chance, now: Ti
         });
     }
     let mut converge = decide_bound(observed, settings, chance, now);
-    let trouble = &mut converge.assessment.trouble;
-    *trouble = trouble.take().or_else(|| refused_wish(database));
+    if let Some(refused) = refused_wish(database) {
+        let trouble = converge.assessment.trouble.take();
+        converge.assessment.trouble =
+            Some(trouble.map_or(refused.clone(), |trouble| trouble.and(&refused)));
+    }
     Plan::Converge(Box::new(converge))
 }
 

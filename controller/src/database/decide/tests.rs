@@ -200,6 +200,22 @@ fn a_live_database_is_not_let_go() {
     ));
 }
 
+/// Why it stays is told beside what ails it.
+#[test]
+fn an_ailing_database_says_why_it_stays() {
+    let mut observed = settled(tier_spec());
+    observed.children.cluster = Lookup::Absent;
+    observed.database.metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)));
+    let trouble = converge(&observed).assessment.trouble.unwrap();
+    assert_eq!(trouble.reason, Reason::ClusterVanished);
+    assert!(
+        trouble.message.contains("Deleting the object"),
+        "{}",
+        trouble.message
+    );
+}
+
 #[test]
 fn a_wish_to_destroy_destroys_nothing() {
     let mut observed = settled(tier_spec());
