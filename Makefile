@@ -84,6 +84,7 @@ check-lints:
 # Generated files are compared with what would be generated, in unit tests of their packages.
 check-units:
 	$(call stage,unit tests,$(CARGO) test --locked --quiet --workspace --lib --bins)
+	$(call stage,examples in comments,$(CARGO) test --locked --quiet --workspace --doc)
 
 # Advisories are a target of their own: their database comes from a Git host that is not always within reach, and it
 # changes without a change here.

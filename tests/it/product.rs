@@ -62,6 +62,12 @@ async fn run(directory: &Path) -> Result<()> {
         purpose: "Who owes what",
     };
     let mut pooled = Database::ask(&again, pooled).await?;
+    let replicated = Wish {
+        name: "ledger",
+        tier: "critical",
+        purpose: "Every movement of money",
+    };
+    let mut replicated = Database::ask(&again, replicated).await?;
     progress
         .step(
             "missing image",
@@ -86,7 +92,25 @@ async fn run(directory: &Path) -> Result<()> {
         .await?;
     progress
         .step("backup", the_first_backup_succeeds(&again, &mut pooled))
+        .await?;
+    replicated.await_ready(&again, progress).await?;
+    progress
+        .step("permissions", permissions_are_enough(&again))
         .await
+}
+
+/// Nothing that DAAP wanted to do was refused by the roles of the manifests.
+async fn permissions_are_enough(installation: &Installation) -> Result<()> {
+    let namespace = format!("--namespace={SYSTEM_NAMESPACE}");
+    for selector in ["daap-controller", "daap-facade"] {
+        let selector = format!("--selector=app.kubernetes.io/name={selector}");
+        let log = ["logs", &namespace, &selector, "--tail=-1"];
+        let log = installation.kubectl.run(&log).await?;
+        ensure!(!log.is_empty(), "no log of {selector}");
+        let refusal = log.lines().find(|line| line.contains("is forbidden"));
+        ensure!(refusal.is_none(), "{}", refusal.unwrap_or_default());
+    }
+    Ok(())
 }
 
 /// The login works over TLS 1.3, and not at all without encryption.
