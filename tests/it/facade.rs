@@ -116,11 +116,12 @@ async fn create(client: &RestClient, body: Value) -> Answer {
     client.post("/databases", &body).await.unwrap()
 }
 
-/// Waits until the facade offers a tier.
+/// Waits until the facade offers a tier, and the controller has accepted it.
 async fn await_tier(client: &RestClient, tier: &str) {
     wait::until("the tier being offered", SOON, async || -> Result<()> {
         let answer = client.get(&format!("/tiers/{tier}")).await?;
         ensure!(answer.status == StatusCode::OK, "{answer:?}");
+        ensure!(answer.body["available"] == true, "{answer:?}");
         Ok(())
     })
     .await
