@@ -14,8 +14,10 @@ export IMAGE_TAG ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | hea
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/daap
 CARGO := cargo
-CLUSTER := $(CARGO) run --quiet --package daap-tests --bin cluster --
-INSTALLATION := $(CARGO) run --quiet --package daap-tests --bin installation --
+# Always the whole workspace: a part of it would have other features of shared dependencies, and compile them again.
+CLUSTER := $(CARGO) run --quiet --bin cluster --
+# It starts the program above, so both are built.
+INSTALLATION := $(CARGO) build --quiet --workspace --bins && $(CARGO) run --quiet --bin installation --
 
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY_ROOT := $(CACHE)/cargo-tools-deny-$(CARGO_DENY_VERSION)
@@ -64,10 +66,10 @@ endif
 
 .PHONY: crds openapi
 crds: ## Writes manifests/crds from the types in crds/src.
-	$(CARGO) run --quiet --package daap-crds --bin crdgen -- manifests/crds
+	$(CARGO) run --quiet --bin crdgen -- manifests/crds
 
 openapi: ## Writes manifests/openapi.json from the types in facade/src.
-	$(CARGO) run --quiet --package daap-facade -- openapi > manifests/openapi.json.new
+	$(CARGO) run --quiet --bin daap-facade -- openapi > manifests/openapi.json.new
 	mv manifests/openapi.json.new manifests/openapi.json
 
 ## Tests
@@ -106,4 +108,4 @@ test-programs:
 	$(call stage,programs and images,$(CLUSTER) build)
 
 test-integration:
-	$(call stage,integration tests,$(CARGO) test --locked --package daap-tests --test it)
+	$(call stage,integration tests,$(CARGO) test --locked --workspace --test it)
