@@ -39,9 +39,35 @@ pub struct SchemaError {
     cause: String,
 }
 
+/// The structural schema of any CRD, compiled once: fields, types, bounds, and no field that it does not have.
+pub struct Structure(jsonschema::Validator);
+
+impl Structure {
+    /// Compiles the `openAPIV3Schema` of a kind's version.
+    ///
+    /// # Errors
+    /// [`SchemaError`] when it is no schema.
+    pub fn new(kind: &str, schema: Value) -> Result<Self, SchemaError> {
+        jsonschema::options()
+            .should_validate_formats(true)
+            .build(&strict(schema))
+            .map(Self)
+            .map_err(|cause| SchemaError {
+                kind: kind.to_owned(),
+                cause: cause.to_string(),
+            })
+    }
+
+    /// Every place where `object` does not fit.
+    pub fn violations(&self, object: &Value) -> Vec<Violation> {
+        let errors = self.0.iter_errors(object);
+        errors.map(|error| structural_violation(&error)).collect()
+    }
+}
+
 /// The rules of one kind, compiled once.
 pub struct Rules {
-    structure: jsonschema::Validator,
+    structure: Structure,
     expressions: CompiledSchema,
 }
 
@@ -51,19 +77,14 @@ impl Rules {
     /// # Errors
     /// [`SchemaError`] when the CRD's schema is no schema.
     pub fn of<K: CustomResourceExt>() -> Result<Self, SchemaError> {
-        let error = |cause: String| SchemaError {
-            kind: K::crd().spec.names.kind,
-            cause,
-        };
+        let kind = K::crd().spec.names.kind;
         let schema = manifest::schema::<K>();
         let expressions = compile_schema(&schema);
         if let Some(cause) = expressions.compilation_errors().first() {
-            return Err(error(cause.to_string()));
+            let cause = cause.to_string();
+            return Err(SchemaError { kind, cause });
         }
-        let structure = jsonschema::options()
-            .should_validate_formats(true)
-            .build(&strict(schema))
-            .map_err(|cause| error(cause.to_string()))?;
+        let structure = Structure::new(&kind, schema)?;
         Ok(Self {
             structure,
             expressions,
@@ -72,11 +93,7 @@ impl Rules {
 
     /// Every rule that `object` breaks; with `old`, every rule that the change from `old` to `object` breaks.
     pub fn violations(&self, object: &Value, old: Option<&Value>) -> Vec<Violation> {
-        let structural: Vec<_> = self
-            .structure
-            .iter_errors(object)
-            .map(|error| structural_violation(&error))
-            .collect();
+        let structural = self.structure.violations(object);
         if !structural.is_empty() {
             return structural;
         }
@@ -154,11 +171,13 @@ fn strict(mut schema: Value) -> Value {
 fn strict_in_place(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
-            let closed = fields.get("type") == Some(&json!("object"))
-                && fields.contains_key("properties")
-                && !fields.contains_key("additionalProperties");
-            if closed {
-                fields.insert("additionalProperties".to_owned(), json!(false));
+            let open = fields.get("x-kubernetes-preserve-unknown-fields") == Some(&json!(true));
+            if fields.get("type") == Some(&json!("object")) && !open {
+                let closed = fields.entry("additionalProperties");
+                closed.or_insert(json!(false));
+            }
+            if fields.get("x-kubernetes-int-or-string") == Some(&json!(true)) {
+                fields.insert("type".to_owned(), json!(["integer", "string"]));
             }
             if fields.remove("nullable") == Some(json!(true)) {
                 if let Some(type_) = fields.remove("type") {
@@ -187,6 +206,46 @@ mod tests {
         Rules::of::<DaapQuota>().unwrap();
         Rules::of::<DaapTier>().unwrap();
         Rules::of::<DaapTierRevision>().unwrap();
+    }
+
+    /// What the API server says in words of its own is understood here too.
+    #[test]
+    fn a_structure_knows_fields_types_and_values() {
+        let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
+            "size": {"x-kubernetes-int-or-string": true},
+            "mode": {"type": "string", "enum": ["session", "transaction"]},
+            "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+            "items": {"type": "array", "items": {"type": "object", "properties": {"name": {"type": "string"}}}},
+            "template": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+            "nothing": {"type": "object"},
+        }}}});
+        let structure = Structure::new("Example", schema).unwrap();
+        let pointers = |spec: Value| {
+            let broken = structure.violations(&json!({"metadata": {"name": "x"}, "spec": spec}));
+            let mut pointers: Vec<_> = broken.into_iter().map(|broken| broken.pointer).collect();
+            pointers.sort();
+            pointers
+        };
+        let fits = json!({
+            "size": "1Gi", "mode": "session", "labels": {"a": "b"}, "items": [{"name": "n"}],
+            "template": {"anything": 1}, "nothing": {},
+        });
+        assert!(pointers(fits).is_empty());
+        let broken = json!({
+            "size": true, "sizes": 1, "mode": "statement", "labels": {"a": 1},
+            "items": [{"name": "n", "nmae": "n"}], "nothing": {"something": 1},
+        });
+        assert_eq!(
+            pointers(broken),
+            [
+                "/spec",
+                "/spec/items/0",
+                "/spec/labels/a",
+                "/spec/mode",
+                "/spec/nothing",
+                "/spec/size"
+            ]
+        );
     }
 
     #[test]

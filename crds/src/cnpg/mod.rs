@@ -2,12 +2,11 @@
 //!
 //! Not the whole of those kinds: specs have what DAAP sets, statuses what it reads, and everything is optional,
 //! so that an object decodes whatever else is in it and server-side apply owns exactly what is written here.
-//! Names are those of CloudNativePG 1.30 and the Barman Cloud plugin 0.14; [`conformance`] compares what DAAP
-//! emits with their CRDs.
+//! Names are those of CloudNativePG 1.30 and the Barman Cloud plugin 0.14; a test compares what DAAP emits with
+//! their CRDs.
 
 mod backup;
 mod cluster;
-pub mod conformance;
 mod object_store;
 mod pooler;
 mod scheduled_backup;

@@ -10,32 +10,28 @@ use daap_controller::{
     settings::Settings,
 };
 use daap_crds::{
-    cnpg::conformance::mismatches,
     database::Incarnation,
     name::{DatabaseName, TeamName},
+    validation::Structure,
 };
 use daap_tests::cluster::{
     artifacts::{self, Manifest},
     manifest,
 };
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
-/// The schemas of the pinned CRDs, by kind.
-fn schemas() -> BTreeMap<String, Value> {
+/// The structures of the pinned CRDs, by kind.
+fn structures() -> BTreeMap<String, Structure> {
     [Manifest::Cnpg, Manifest::BarmanPlugin]
         .into_iter()
         .flat_map(|upstream| manifest::read(&artifacts::manifest(upstream).unwrap()).unwrap())
         .filter(|object| manifest::kind(object) == "CustomResourceDefinition")
         .map(|definition| {
-            let kind = definition.data["spec"]["names"]["kind"]
-                .as_str()
-                .unwrap()
-                .to_owned();
-            (
-                kind,
-                definition.data["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone(),
-            )
+            let spec = &definition.data["spec"];
+            let kind = spec["names"]["kind"].as_str().unwrap();
+            let schema = spec["versions"][0]["schema"]["openAPIV3Schema"].clone();
+            (kind.to_owned(), Structure::new(kind, schema).unwrap())
         })
         .collect()
 }
@@ -94,19 +90,16 @@ fn from_a_catalogue() -> Desired {
     desired
 }
 
-fn assert_conforms(schemas: &BTreeMap<String, Value>, kind: &str, object: &impl Serialize) {
+fn assert_conforms(structures: &BTreeMap<String, Structure>, kind: &str, object: &impl Serialize) {
     let object = serde_json::to_value(object).unwrap();
     assert_eq!(object["kind"], kind);
-    let found: Vec<_> = mismatches(&schemas[kind], &object)
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let found = structures[kind].violations(&object);
     assert!(found.is_empty(), "{kind}: {found:#?}");
 }
 
 #[test]
 fn what_is_emitted_fits_the_pinned_crds() {
-    let schemas = schemas();
+    let structures = structures();
     for desired in [everything(), from_a_catalogue()] {
         let Objects {
             object_store,
@@ -115,20 +108,18 @@ fn what_is_emitted_fits_the_pinned_crds() {
             scheduled_backup,
             ..
         } = build(&desired, &Settings::from_defaults().unwrap()).unwrap();
-        assert_conforms(&schemas, "Cluster", &cluster);
-        assert_conforms(&schemas, "Pooler", &pooler.unwrap());
-        assert_conforms(&schemas, "ObjectStore", &object_store.unwrap());
-        assert_conforms(&schemas, "ScheduledBackup", &scheduled_backup.unwrap());
+        assert_conforms(&structures, "Cluster", &cluster);
+        assert_conforms(&structures, "Pooler", &pooler.unwrap());
+        assert_conforms(&structures, "ObjectStore", &object_store.unwrap());
+        assert_conforms(&structures, "ScheduledBackup", &scheduled_backup.unwrap());
     }
 }
 
 /// The check itself can fail: a field that CloudNativePG never had is found.
 #[test]
 fn an_invented_field_is_found() {
-    let object = json!({"spec": {"instances": 1, "replicas": 3, "storage": {"size": 5}}});
-    let found: Vec<_> = mismatches(&schemas()["Cluster"], &object)
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let object =
+        json!({"metadata": {}, "spec": {"instances": 1, "replicas": 3, "storage": {"size": 5}}});
+    let found = structures()["Cluster"].violations(&object);
     assert_eq!(found.len(), 2, "{found:?}");
 }
