@@ -153,17 +153,23 @@ impl Progress<'_> {
             .apply(&desired, observed.found())
             .await
             .map_err(failed::<K>)?;
-        self.applied.wrote |= outcome.is_written();
-        if outcome.is_written() {
-            tracing::info!(
-                kind = %K::kind(&()),
-                namespace = desired.namespace(),
-                name = desired.name_any(),
-                created = matches!(outcome, Outcome::Created(_)),
-                "wrote a child"
-            );
+        Ok(self.note(&outcome))
+    }
+
+    /// Takes account of what became of a child, and tells whether it was written.
+    fn note<K: Resource<DynamicType = ()>>(&mut self, outcome: &Outcome<K>) -> bool {
+        if !outcome.is_written() {
+            return false;
         }
-        Ok(outcome.is_written())
+        self.applied.wrote = true;
+        tracing::info!(
+            kind = %K::kind(&()),
+            namespace = outcome.object().namespace(),
+            name = outcome.object().name_any(),
+            created = matches!(outcome, Outcome::Created(_)),
+            "wrote a child"
+        );
+        true
     }
 
     /// Makes the Cluster what it should be, and tells whether it was accepted.
@@ -177,19 +183,7 @@ impl Progress<'_> {
                 self.applied
                     .cluster_uid
                     .clone_from(&outcome.object().metadata.uid);
-                self.applied.outdated |= outcome.is_written();
-                self.applied.wrote |= outcome.is_written();
-                if outcome.is_written() {
-                    let created = matches!(outcome, Outcome::Created(_));
-                    let Cluster { metadata, .. } = outcome.object();
-                    tracing::info!(
-                        kind = "Cluster",
-                        namespace = metadata.namespace,
-                        name = metadata.name,
-                        created,
-                        "wrote a child"
-                    );
-                }
+                self.applied.outdated |= self.note(&outcome);
                 Ok(true)
             }
             Err(error) => {
