@@ -17,7 +17,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{SOON, World};
+use crate::world::{RunningController, SOON, World};
 
 /// A facade that serves, and a client for each kind of caller.
 struct Facade {
@@ -98,6 +98,38 @@ async fn key(store: &StoreSettings, team: Option<&str>) -> String {
         .unwrap()
 }
 
+/// A facade beside a controller, on an API server and a PostgreSQL of their own.
+struct Scene {
+    world: World,
+    postgres: Postgres,
+    controller: RunningController,
+    facade: Facade,
+}
+
+impl Scene {
+    /// With one tier that is offered, the plain one changed by `change`.
+    async fn with_tier(name: &str, tier: &str, change: impl FnOnce(&mut Value)) -> Self {
+        let world = World::without_teams(name).await;
+        let postgres = Postgres::start().await.unwrap();
+        let controller = world.controller();
+        world.create_tier_with(tier, change).await;
+        let facade = Facade::start(&world, &postgres).await;
+        await_tier(&facade.shop, tier).await;
+        Self {
+            world,
+            postgres,
+            controller,
+            facade,
+        }
+    }
+
+    /// Asks both programs to end, and waits until they have.
+    async fn stop(self) {
+        self.facade.stop().await;
+        self.controller.stop().await;
+    }
+}
+
 /// A problem answer: its status and code, checked to be what RFC 9457 says.
 fn problem(answer: &Answer) -> (u16, String) {
     assert_eq!(
@@ -130,13 +162,9 @@ async fn await_tier(client: &RestClient, tier: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_over_rest() {
-    let world = World::without_teams("facade").await;
-    let postgres = Postgres::start().await.unwrap();
-    let _cnpg = ScriptedCnpg::healthy(&world.client);
-    let controller = world.controller();
-    world.create_tier("dev").await;
-    let facade = Facade::start(&world, &postgres).await;
-    await_tier(&facade.shop, "dev").await;
+    let scene = Scene::with_tier("facade", "dev", |_| ()).await;
+    let _cnpg = ScriptedCnpg::healthy(&scene.world.client);
+    let facade = &scene.facade;
 
     let asked = json!({"name": "orders", "tier": "dev", "purpose": "Orders of the shop"});
     let answer = create(&facade.shop, asked.clone()).await;
@@ -197,18 +225,13 @@ async fn a_database_over_rest() {
         (rows("outcome", Some(201)), rows("outcome", Some(409))),
         (1, 1)
     );
-    facade.stop().await;
-    controller.stop().await;
+    scene.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_is_refused_with_the_cure() {
-    let world = World::without_teams("refusals").await;
-    let postgres = Postgres::start().await.unwrap();
-    let controller = world.controller();
-    world.create_tier("dev").await;
-    let facade = Facade::start(&world, &postgres).await;
-    await_tier(&facade.shop, "dev").await;
+    let scene = Scene::with_tier("refusals", "dev", |_| ()).await;
+    let (world, facade) = (&scene.world, &scene.facade);
 
     let nobody = facade.shop.with_key("daap_p_wrong");
     assert_eq!(
@@ -264,24 +287,18 @@ async fn what_is_refused_is_refused_with_the_cure() {
     );
     let made = world.databases().list(&Default::default()).await.unwrap();
     assert!(made.items.is_empty(), "a refusal leaves nothing");
-    facade.stop().await;
-    controller.stop().await;
+    scene.stop().await;
 }
 
 /// Product teams choose by promises, and never see what a promise is made of.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_product_team_sees_promises_and_no_sizes() {
-    let world = World::without_teams("tiers").await;
-    let postgres = Postgres::start().await.unwrap();
-    let controller = world.controller();
-    world
-        .create_tier_with("critical", |tier| {
-            tier["spec"]["availability"] = json!({"instances": 7});
-            tier["spec"]["storage"] = json!({"size": "77Gi"});
-        })
-        .await;
-    let facade = Facade::start(&world, &postgres).await;
-    await_tier(&facade.shop, "critical").await;
+    let scene = Scene::with_tier("tiers", "critical", |tier| {
+        tier["spec"]["availability"] = json!({"instances": 7});
+        tier["spec"]["storage"] = json!({"size": "77Gi"});
+    })
+    .await;
+    let facade = &scene.facade;
     for path in ["/tiers", "/tiers/critical"] {
         let product = facade
             .shop
@@ -308,20 +325,15 @@ async fn a_product_team_sees_promises_and_no_sizes() {
             .to_string();
         assert!(platform.contains("77"), "{platform}");
     }
-    facade.stop().await;
-    controller.stop().await;
+    scene.stop().await;
 }
 
 /// Without its metadata database the facade answers 503, changes nothing, and recovers by itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_metadata_database_nothing_happens() {
-    let world = World::without_teams("metadata").await;
-    let mut postgres = Postgres::start().await.unwrap();
-    let controller = world.controller();
-    world.create_tier("dev").await;
-    let facade = Facade::start(&world, &postgres).await;
-    await_tier(&facade.shop, "dev").await;
-    postgres.stop();
+    let mut scene = Scene::with_tier("metadata", "dev", |_| ()).await;
+    scene.postgres.stop();
+    let (world, facade) = (&scene.world, &scene.facade);
     let asked = json!({"name": "orders", "tier": "dev"});
     let answer = create(&facade.shop, asked.clone()).await;
     assert_eq!(problem(&answer).0, 503);
@@ -336,7 +348,7 @@ async fn without_the_metadata_database_nothing_happens() {
     );
     let made = world.databases().list(&Default::default()).await.unwrap();
     assert!(made.items.is_empty());
-    postgres.resume().await.unwrap();
+    scene.postgres.resume().await.unwrap();
     wait::until(
         "the facade recovering",
         Duration::from_secs(60),
@@ -348,8 +360,7 @@ async fn without_the_metadata_database_nothing_happens() {
     )
     .await
     .unwrap();
-    facade.stop().await;
-    controller.stop().await;
+    scene.stop().await;
 }
 
 /// Replicas that start together bring the schema up to date once, and a second first key is refused.

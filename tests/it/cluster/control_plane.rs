@@ -13,7 +13,7 @@ use daap_tests::cluster::{
     wait,
 };
 use k8s_openapi::{
-    api::core::v1::{ConfigMap, Namespace},
+    api::core::v1::Namespace,
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
@@ -21,7 +21,7 @@ use kube::{
     api::{ObjectMeta, PostParams},
 };
 
-use super::{CLUSTER, host};
+use super::{CLUSTER, host, is_kept, keep_something};
 
 #[tokio::test]
 async fn knows_every_definition_from_its_first_moment() {
@@ -69,24 +69,12 @@ async fn a_restarted_api_server_has_what_it_had() {
     let mut control_plane = ControlPlane::start_with("restart", Definitions::None)
         .await
         .unwrap();
-    let settings: Api<ConfigMap> = Api::namespaced(control_plane.client(), "default");
-    let metadata = ObjectMeta {
-        name: Some("kept".to_owned()),
-        ..ObjectMeta::default()
-    };
-    let kept = ConfigMap {
-        metadata,
-        ..ConfigMap::default()
-    };
-    settings
-        .create(&PostParams::default(), &kept)
-        .await
-        .unwrap();
+    keep_something(control_plane.client()).await;
 
     control_plane.stop_apiserver();
-    assert!(settings.get("kept").await.is_err(), "nobody answers");
+    assert!(!is_kept(control_plane.client()).await, "nobody answers");
     control_plane.start_apiserver().await.unwrap();
-    assert!(settings.get("kept").await.is_ok());
+    assert!(is_kept(control_plane.client()).await);
 }
 
 #[tokio::test]

@@ -13,14 +13,11 @@ use daap_tests::cluster::{
     process::ProcessId,
     wait,
 };
-use k8s_openapi::api::core::v1::{self as core, ConfigMap};
-use kube::{
-    Api, Client,
-    api::{ObjectMeta, PostParams},
-};
+use k8s_openapi::api::core::v1 as core;
+use kube::{Api, Client};
 use nix::sys::signal::Signal;
 
-use super::{CLUSTER, host};
+use super::{CLUSTER, host, is_kept, keep_something};
 
 /// Two names that no other run of these tests uses at the same time.
 fn layouts() -> [Layout; 2] {
@@ -110,19 +107,7 @@ async fn nodes_run_side_by_side_survive_crashes_and_leave_nothing() {
 }
 
 async fn a_killed_node_is_gone_and_comes_back(victim: &Layout, other: &Layout) {
-    let settings: Api<ConfigMap> = Api::namespaced(client(victim).await, "default");
-    let metadata = ObjectMeta {
-        name: Some("kept".to_owned()),
-        ..ObjectMeta::default()
-    };
-    let kept = ConfigMap {
-        metadata,
-        ..ConfigMap::default()
-    };
-    settings
-        .create(&PostParams::default(), &kept)
-        .await
-        .unwrap();
+    keep_something(client(victim).await).await;
 
     supervisor(victim).signal(Signal::SIGKILL).unwrap();
     wait::until(
@@ -143,9 +128,8 @@ async fn a_killed_node_is_gone_and_comes_back(victim: &Layout, other: &Layout) {
     );
 
     finish(start(victim, "up"));
-    let settings: Api<ConfigMap> = Api::namespaced(client(victim).await, "default");
     assert!(
-        settings.get("kept").await.is_ok(),
+        is_kept(client(victim).await).await,
         "its objects are still there"
     );
 }
