@@ -58,7 +58,7 @@ ifeq ($(IMAGE_REGISTRY),)
 else
 	for package in daap-controller daap-facade; do \
 		docker build --target "$$package" --tag "$(IMAGE_REGISTRY)/$$package:$(IMAGE_TAG)" . && \
-		docker push "$(IMAGE_REGISTRY)/$$package:$(IMAGE_TAG)"; \
+		docker push "$(IMAGE_REGISTRY)/$$package:$(IMAGE_TAG)" || exit 1; \
 	done
 endif
 
