@@ -22,7 +22,7 @@ use crate::{
         routes::{Routes, UnknownToPolicy},
         server,
     },
-    service::{Service, ports::AuditLog},
+    service::{Ports, Service, ports::AuditLog},
     settings::{Limits, ListenSettings},
     store::{MigrateError, Store},
 };
@@ -92,12 +92,12 @@ pub async fn start(
     let store = Store::new(pool);
     let cluster = Arc::new(Cluster::new(client));
     let keeper = Arc::new(store.clone());
-    let service = Service::new(
-        keeper.clone(),
-        cluster.clone(),
-        cluster.clone(),
-        vec![keeper.clone(), cluster],
-    )
+    let service = Service::new(Ports {
+        keys: keeper.clone(),
+        directory: cluster.clone(),
+        resources: cluster.clone(),
+        dependencies: vec![keeper.clone(), cluster],
+    })
     .map_err(|error| StartError::Build(error.into()))?;
     let context = context(Arc::new(service), keeper, tls, &settings.limits)?;
     let address = settings.listen;

@@ -28,7 +28,7 @@ use crate::{
         tier::Tier,
     },
     service::{
-        Service,
+        Ports, Service,
         ports::{AuditLog, AuditedCall, DatabaseDirectory, Dependency, Keys, Resources, StoredKey},
     },
     settings::Limits,
@@ -194,12 +194,12 @@ struct Server {
 impl Server {
     async fn start() -> Self {
         let world = Arc::new(World::default());
-        let service = Service::new(
-            world.clone(),
-            world.clone(),
-            world.clone(),
-            vec![world.clone()],
-        )
+        let service = Service::new(Ports {
+            keys: world.clone(),
+            directory: world.clone(),
+            resources: world.clone(),
+            dependencies: vec![world.clone()],
+        })
         .unwrap();
         let limits = Limits {
             header_timeout_seconds: 0.3,

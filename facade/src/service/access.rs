@@ -20,6 +20,7 @@ impl Service {
             .and_then(ApiKey::parse)
             .ok_or_else(unauthenticated)?;
         let stored = self
+            .ports
             .keys
             .by_digest(&key.digest())
             .await?

@@ -56,14 +56,15 @@ impl Service {
         permit_owner(actor, asked.owner_team.as_deref())?;
         let new = self.checked(actor, asked, intent)?;
         self.check_tier(&new.tier).await?;
-        self.resources.create_database(&new, intent).await
+        self.ports.resources.create_database(&new, intent).await
     }
 
     /// The database with this id, if it exists for the actor.
     pub async fn database(&self, actor: &Actor, id: &str) -> Result<Database, Failure> {
         let missing = || Failure::not_found("database");
         let id = Uuid::parse_str(id).map_err(|_| missing())?;
-        self.directory
+        self.ports
+            .directory
             .find(actor.scope().map(TeamName::as_str), id)
             .await?
             .ok_or_else(missing)
@@ -96,7 +97,7 @@ impl Service {
             .cursor
             .map(|cursor| page::decode(&cursor, &fingerprint).ok_or_else(foreign_cursor))
             .transpose()?;
-        let Page { items, next } = self.directory.list(&filter, after, limit).await?;
+        let Page { items, next } = self.ports.directory.list(&filter, after, limit).await?;
         Ok(DatabaseList {
             items,
             next_cursor: next.map(|position| page::encode(position, &fingerprint)),
@@ -168,7 +169,7 @@ impl Service {
 
     /// The tier exists and can be served.
     async fn check_tier(&self, name: &str) -> Result<(), Failure> {
-        let tiers = self.resources.tiers().await?;
+        let tiers = self.ports.resources.tiers().await?;
         let problem = match tiers.iter().find(|tier| tier.name == name) {
             Some(tier) if tier.accepted => return Ok(()),
             Some(_) => format!("the tier '{name}' cannot be used at the moment"),

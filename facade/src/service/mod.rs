@@ -16,12 +16,21 @@ use daap_crds::{
     validation::{Rules, SchemaError},
 };
 
-/// Everything the use cases need.
+/// How the use cases reach the world.
+pub struct Ports {
+    /// The API keys.
+    pub keys: Arc<dyn ports::Keys>,
+    /// Where records of databases are read.
+    pub directory: Arc<dyn ports::DatabaseDirectory>,
+    /// The custom resources.
+    pub resources: Arc<dyn ports::Resources>,
+    /// What the facade is not ready without.
+    pub dependencies: Vec<Arc<dyn ports::Dependency>>,
+}
+
+/// The use cases.
 pub struct Service {
-    keys: Arc<dyn ports::Keys>,
-    directory: Arc<dyn ports::DatabaseDirectory>,
-    resources: Arc<dyn ports::Resources>,
-    dependencies: Vec<Arc<dyn ports::Dependency>>,
+    ports: Ports,
     database_rules: Rules,
 }
 
@@ -30,17 +39,9 @@ impl Service {
     ///
     /// # Errors
     /// When the rules of databases cannot be compiled, which a test of theirs excludes.
-    pub fn new(
-        keys: Arc<dyn ports::Keys>,
-        directory: Arc<dyn ports::DatabaseDirectory>,
-        resources: Arc<dyn ports::Resources>,
-        dependencies: Vec<Arc<dyn ports::Dependency>>,
-    ) -> Result<Self, SchemaError> {
+    pub fn new(ports: Ports) -> Result<Self, SchemaError> {
         Ok(Self {
-            keys,
-            directory,
-            resources,
-            dependencies,
+            ports,
             database_rules: Rules::of::<DaapDatabase>()?,
         })
     }

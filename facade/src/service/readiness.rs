@@ -14,12 +14,18 @@ impl Service {
     /// The names of all dependencies, when all of them answer; a failure that names those that do not, otherwise.
     pub async fn ready(&self) -> Result<Vec<&'static str>, Failure> {
         let answers = join_all(
-            self.dependencies
+            self.ports
+                .dependencies
                 .iter()
                 .map(|dependency| dependency.check()),
         )
         .await;
-        let names = || self.dependencies.iter().map(|dependency| dependency.name());
+        let names = || {
+            self.ports
+                .dependencies
+                .iter()
+                .map(|dependency| dependency.name())
+        };
         let mut silent = Vec::new();
         for (name, answer) in names().zip(answers) {
             if let Err(failure) = answer {
