@@ -22,6 +22,7 @@ create table audit (
     role        text not null,
     action      text not null,
     source      text not null,
+    resource_kind text not null,
     resource_id text,
     status      integer check (status between 100 and 599),
     unique (intent, stage),

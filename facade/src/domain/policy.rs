@@ -1,6 +1,7 @@
 //! Who may do what: one table of role × action × ownership. Pure.
 //!
 //! Every operation of the contract that needs a key is an [`Action`]; the server does not start with one that is not.
+//! A line also says what the audit log calls the thing that is acted on, so that no operation can be without it.
 
 use super::actor::Role;
 
@@ -41,12 +42,33 @@ pub enum Verdict {
 
 use Verdict::{Allow, Forbid, Hide};
 
+/// The kind of thing that an action is about, as the audit log tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A database.
+    Database,
+    /// A tier.
+    Tier,
+}
+
+impl Kind {
+    /// The word for it in REST and in the audit log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Database => "database",
+            Self::Tier => "tier",
+        }
+    }
+}
+
 /// One line of the table.
 pub struct Rule {
     /// The action.
     pub action: Action,
     /// The operation of the contract that performs it.
     pub operation: &'static str,
+    /// What it is about.
+    pub resource: Kind,
     /// What product teams may do with their own.
     pub product_own: Verdict,
     /// What product teams may do with another team's.
@@ -59,12 +81,12 @@ pub struct Rule {
 
 /// The table.
 #[rustfmt::skip]
-pub const RULES: [Rule; 5] = [
-    Rule { action: Action::CreateDatabase, operation: "createDatabase", product_own: Allow, product_foreign: Forbid, platform: Allow, changes: true },
-    Rule { action: Action::ListDatabases,  operation: "listDatabases",  product_own: Allow, product_foreign: Hide,   platform: Allow, changes: false },
-    Rule { action: Action::GetDatabase,    operation: "getDatabase",    product_own: Allow, product_foreign: Hide,   platform: Allow, changes: false },
-    Rule { action: Action::ListTiers,      operation: "listTiers",      product_own: Allow, product_foreign: Allow,  platform: Allow, changes: false },
-    Rule { action: Action::GetTier,        operation: "getTier",        product_own: Allow, product_foreign: Allow,  platform: Allow, changes: false },
+pub const RULES: &[Rule] = &[
+    Rule { action: Action::CreateDatabase, operation: "createDatabase", resource: Kind::Database, product_own: Allow, product_foreign: Forbid, platform: Allow, changes: true },
+    Rule { action: Action::ListDatabases,  operation: "listDatabases",  resource: Kind::Database, product_own: Allow, product_foreign: Hide,   platform: Allow, changes: false },
+    Rule { action: Action::GetDatabase,    operation: "getDatabase",    resource: Kind::Database, product_own: Allow, product_foreign: Hide,   platform: Allow, changes: false },
+    Rule { action: Action::ListTiers,      operation: "listTiers",      resource: Kind::Tier,     product_own: Allow, product_foreign: Allow,  platform: Allow, changes: false },
+    Rule { action: Action::GetTier,        operation: "getTier",        resource: Kind::Tier,     product_own: Allow, product_foreign: Allow,  platform: Allow, changes: false },
 ];
 
 /// The line of the table for an operation of the contract.
@@ -116,7 +138,7 @@ mod tests {
 
     #[test]
     fn one_line_per_action_and_operation() {
-        for rule in &RULES {
+        for rule in RULES {
             assert_eq!(
                 RULES
                     .iter()

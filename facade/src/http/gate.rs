@@ -120,6 +120,7 @@ impl Gate {
             actor: self.service.authenticate(authorization).await?,
             operation: rule.operation,
             source: call.source.clone(),
+            resource_kind: rule.resource,
             resource_id: id.map(str::to_owned),
         };
         let result = self.perform_as(&audited, call, route, rule, body).await;

@@ -10,6 +10,7 @@ use crate::domain::{
     database::{Database, DatabaseFilter, NewDatabase},
     failure::Failure,
     page::{Page, Position},
+    policy::Kind,
     tier::Tier,
 };
 
@@ -48,6 +49,8 @@ pub struct AuditedCall {
     pub operation: &'static str,
     /// From which address.
     pub source: String,
+    /// Of which kind of resource.
+    pub resource_kind: Kind,
     /// Of which resource, as far as it is known before.
     pub resource_id: Option<String>,
 }

@@ -35,8 +35,8 @@ impl Store {
         resource: Option<&str>,
     ) -> Result<(), Failure> {
         sqlx::query(
-            "insert into audit (stage, intent, request_id, key_id, team, role, action, source, resource_id, status) \
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            "insert into audit (stage, intent, request_id, key_id, team, role, action, source, resource_kind, resource_id, status) \
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         )
         .bind(stage)
         .bind(call.intent)
@@ -46,6 +46,7 @@ impl Store {
         .bind(call.actor.role.as_str())
         .bind(call.operation)
         .bind(&call.source)
+        .bind(call.resource_kind.as_str())
         .bind(resource)
         .bind(status)
         .execute(&self.pool)
