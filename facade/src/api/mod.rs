@@ -8,6 +8,7 @@
 //! | [`caller`] | who asks, as an argument of an operation |
 //! | [`body`] | a JSON body, judged by the contract |
 //! | [`problem`] | the answer of everything that fails |
+//! | [`entity_tag`] | `ETag`, `If-Match`, `If-None-Match` |
 //! | [`date_time`], [`pattern`] | values |
 
 pub mod body;
@@ -15,6 +16,7 @@ pub mod caller;
 pub mod contract;
 pub mod databases;
 pub mod date_time;
+pub mod entity_tag;
 pub mod pattern;
 pub mod problem;
 pub mod system;

@@ -44,10 +44,10 @@ pub struct Problem {
     pub errors: Option<Vec<FieldProblem>>,
 }
 
-/// What is wrong with one field of the body, or with one query parameter.
+/// What is wrong with one field of the body, or with one query parameter or header.
 #[derive(Debug, Clone, Object)]
 pub struct FieldProblem {
-    /// The field, as a JSON pointer (RFC 6901) into the body; or a query parameter, as its name after '?'.
+    /// The field, as a JSON pointer (RFC 6901) into the body; or a query parameter, as its name after '?'; or a header, as its name.
     #[oai(validator(max_length = 1000))]
     pub pointer: String,
     /// What is wrong and what would be right.
@@ -84,6 +84,7 @@ pub const fn status(code: Code) -> u16 {
         Code::MethodNotAllowed => 405,
         Code::BodyTimeout => 408,
         Code::NameTaken | Code::NamespaceConflict => 409,
+        Code::PreconditionFailed => 412,
         Code::BodyTooLarge => 413,
         Code::UnsupportedMediaType => 415,
         Code::InvalidFields => 422,
@@ -123,6 +124,7 @@ const fn description(status: u16) -> &'static str {
         404 => "There is no such thing, or it belongs to another team.",
         408 => "The body did not arrive in time.",
         409 => "This conflicts with something that exists.",
+        412 => "It is not in the state that 'If-Match' names.",
         413 => "The body is larger than 1 MiB.",
         415 => "The body is not in an accepted media type.",
         422 => "One or more fields break a rule.",
@@ -219,6 +221,7 @@ mod tests {
         422 invalid-fields Invalid fields
         409 name-taken Name taken
         409 namespace-conflict Namespace not usable
+        412 precondition-failed Changed meanwhile
         503 unavailable Temporarily unavailable
         500 internal Internal error
         ");

@@ -6,10 +6,11 @@ use daap_crds::{DaapTierSpec, tier};
 use poem::web::Data;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi, param::Path, payload::Json};
 
-use super::{Group, caller::Caller, problem::problems};
+use super::{Group, caller::Caller, entity_tag::Condition, problem::problems};
 use crate::{
     domain::{
         actor::Role,
+        entity_tag::EntityTag,
         tier::{Tier as TierRecord, destruction_effect},
     },
     service::Service,
@@ -289,7 +290,19 @@ pub struct TierList {
 pub enum Found {
     /// The tier.
     #[oai(status = 200)]
-    Tier(Json<Tier>),
+    Tier(
+        Json<Box<Tier>>,
+        /// The tag of this state of the tier.
+        #[oai(header = "ETag")]
+        EntityTag,
+    ),
+    /// The tier is still in the state that 'If-None-Match' names.
+    #[oai(status = 304)]
+    Unchanged(
+        /// The tag of this state of the tier.
+        #[oai(header = "ETag")]
+        EntityTag,
+    ),
 }
 
 /// Found tiers.
@@ -339,9 +352,17 @@ impl Tiers {
         /// The name of the tier.
         #[oai(validator(max_length = 64))]
         id: Path<String>,
+        /// Answer only when the tier is in another state than these tags name.
+        #[oai(name = "If-None-Match")]
+        if_none_match: Condition,
     ) -> Result<Found, GetProblem> {
         let tier = service.tier(&id.0).await?;
-        Ok(Found::Tier(Json(Tier::shown_to(caller.actor.role, tier))))
+        let tag = tier.tag.clone();
+        if if_none_match.0.is_some_and(|known| known.include(&tag)) {
+            return Ok(Found::Unchanged(tag));
+        }
+        let shown = Tier::shown_to(caller.actor.role, tier);
+        Ok(Found::Tier(Json(Box::new(shown)), tag))
     }
 }
 
@@ -350,6 +371,7 @@ impl Tier {
     fn shown_to(role: Role, record: TierRecord) -> Self {
         let TierRecord {
             name,
+            tag: _,
             spec,
             accepted,
             message,
@@ -515,6 +537,10 @@ mod tests {
         });
         TierRecord {
             name: "critical".to_owned(),
+            tag: EntityTag {
+                generation: 1,
+                resource_version: "7".to_owned(),
+            },
             spec: serde_json::from_value(spec).unwrap(),
             accepted: true,
             message: None,

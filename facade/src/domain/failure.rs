@@ -30,6 +30,8 @@ pub enum Code {
     NameTaken,
     /// The team's namespace exists and is not DAAP's.
     NamespaceConflict,
+    /// The thing is not in the state that the request names.
+    PreconditionFailed,
     /// Something that is needed does not answer.
     Unavailable,
     /// A mistake of ours.
@@ -38,7 +40,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::NotFound,
@@ -51,6 +53,7 @@ impl Code {
         Self::InvalidFields,
         Self::NameTaken,
         Self::NamespaceConflict,
+        Self::PreconditionFailed,
         Self::Unavailable,
         Self::Internal,
     ];
@@ -70,6 +73,7 @@ impl Code {
             Self::InvalidFields => "invalid-fields",
             Self::NameTaken => "name-taken",
             Self::NamespaceConflict => "namespace-conflict",
+            Self::PreconditionFailed => "precondition-failed",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
         }
@@ -90,6 +94,7 @@ impl Code {
             Self::InvalidFields => "Invalid fields",
             Self::NameTaken => "Name taken",
             Self::NamespaceConflict => "Namespace not usable",
+            Self::PreconditionFailed => "Changed meanwhile",
             Self::Unavailable => "Temporarily unavailable",
             Self::Internal => "Internal error",
         }
@@ -99,7 +104,7 @@ impl Code {
 /// What is wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldError {
-    /// The field, as a JSON pointer into the body, or the name of a parameter after `?`.
+    /// The field, as a JSON pointer into the body, the name of a parameter after `?`, or the name of a header.
     pub pointer: String,
     /// What is wrong and what would be right.
     pub detail: String,

@@ -7,11 +7,13 @@
 //! | [`api_key`] | what a key looks like |
 //! | [`database`], [`tier`] | what is answered about databases and tiers |
 //! | [`page`] | slices of long lists |
+//! | [`entity_tag`] | states of a resource, and conditions on them |
 //! | [`failure`] | why something was not done |
 
 pub mod actor;
 pub mod api_key;
 pub mod database;
+pub mod entity_tag;
 pub mod failure;
 pub mod page;
 pub mod policy;

@@ -6,11 +6,15 @@ use daap_crds::{
     tier::Strategy,
 };
 
+use super::entity_tag::EntityTag;
+
 /// A tier.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tier {
     /// The name, which is also its id.
     pub name: String,
+    /// Its state.
+    pub tag: EntityTag,
     /// What the platform defined.
     pub spec: DaapTierSpec,
     /// Whether databases can be asked for on it.
@@ -24,11 +28,12 @@ pub struct Tier {
 }
 
 impl Tier {
-    /// The tier of a resource; `None` for one without a name.
+    /// The tier of a resource; `None` for one that no API server has stored.
     pub fn from_resource(resource: DaapTier) -> Option<Self> {
         let status = resource.status.unwrap_or_default();
         let verdict = condition::find(&status.conditions, ACCEPTED);
         Some(Self {
+            tag: EntityTag::of(&resource.metadata)?,
             name: resource.metadata.name?,
             spec: resource.spec,
             accepted: condition::is_true(&status.conditions, ACCEPTED),

@@ -23,6 +23,7 @@ use crate::{
         actor::Role,
         api_key::{ApiKey, KeyDigest},
         database::{Database, DatabaseFilter, NewDatabase},
+        entity_tag::EntityTag,
         failure::Failure,
         page::{Page, Position},
         tier::Tier,
@@ -154,6 +155,10 @@ impl Resources for World {
         });
         let tier = |name: &str, accepted| Tier {
             name: name.to_owned(),
+            tag: EntityTag {
+                generation: 1,
+                resource_version: "7".to_owned(),
+            },
             spec: serde_json::from_value(spec.clone()).unwrap(),
             accepted,
             message: None,
@@ -315,13 +320,12 @@ async fn read_answer(stream: &mut TcpStream) -> Answer {
     let headers = String::from_utf8(bytes[..header_end].to_vec())
         .unwrap()
         .to_lowercase();
+    // A 304 has no body, and no length of one.
     let length = headers
         .split("content-length: ")
         .nth(1)
         .and_then(|rest| rest.lines().next())
-        .unwrap()
-        .parse::<usize>()
-        .unwrap();
+        .map_or(0, |length| length.parse::<usize>().unwrap());
     while bytes.len() < header_end + length {
         assert_ne!(
             stream.read_buf(&mut bytes).await.unwrap(),
@@ -485,6 +489,37 @@ async fn a_database_is_created_and_found_again() {
         audit[..2],
         ["intent createDatabase", "outcome createDatabase 201"]
     );
+}
+
+#[tokio::test]
+async fn what_the_caller_has_already_is_not_sent_again() {
+    let server = Server::start().await;
+    let get = async |condition: &str| {
+        let key = key(Role::Product);
+        let headers = format!("Authorization: Bearer {}\r\n{condition}", key.reveal());
+        server.request("GET /tiers/dev", &headers, "").await
+    };
+    let first = get("").await;
+    assert_eq!(first.status, 200);
+    assert!(
+        first.headers.contains("etag: \"1-7\"\r\n"),
+        "{}",
+        first.headers
+    );
+    let same = get("If-None-Match: \"1-7\"\r\n").await;
+    assert_eq!((same.status, same.body), (304, Value::Null));
+    assert!(
+        same.headers.contains("etag: \"1-7\"\r\n"),
+        "{}",
+        same.headers
+    );
+    assert_eq!(get("If-None-Match: \"1-6\"\r\n").await.status, 200);
+    let unquoted = get("If-None-Match: 1-7\r\n").await;
+    assert_eq!(
+        (unquoted.status, unquoted.problem()),
+        (400, "invalid-parameter")
+    );
+    assert_eq!(unquoted.pointers(), ["If-None-Match"]);
 }
 
 #[tokio::test]
