@@ -17,6 +17,7 @@
 
 pub mod cnpg;
 pub mod condition;
+pub mod connection_secret;
 pub mod database;
 pub mod label;
 pub mod manifest;

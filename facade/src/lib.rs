@@ -7,13 +7,16 @@
 //!                                                                └─ cluster (the only reads and writes of resources)
 //! ```
 //!
-//! [`start`] serves, [`bootstrap`] makes the first keys, [`contract`] is what `manifests/openapi.json` holds.
+//! [`start`] serves, [`bootstrap`] makes the first keys, [`rebuild`] has the record of the cluster
+//! built anew, [`contract`] is what `manifests/openapi.json` holds.
 
 mod api;
 mod bootstrap;
 mod cluster;
 mod domain;
 mod http;
+mod jobs;
+mod rebuild;
 mod service;
 mod start;
 mod store;
@@ -22,6 +25,7 @@ pub mod settings;
 
 pub use self::{
     bootstrap::{Bootstrap, BootstrapError, bootstrap},
+    rebuild::{RebuildError, rebuild},
     start::{Running, StartError, start},
     store::{MigrateError, PoolError, migrate, pool},
 };

@@ -23,6 +23,8 @@ enum Command {
     Serve,
     /// Make a key and print it: the first platform key, or with --team a product team's key.
     Bootstrap(Bootstrap),
+    /// Build the record of the cluster anew: after the metadata database was restored, or the cluster replaced.
+    Rebuild,
     /// Print the OpenAPI document.
     Openapi,
 }
@@ -33,6 +35,7 @@ fn main() -> Result<()> {
     match command.unwrap_or(Command::Serve) {
         Command::Openapi => print(&daap_facade::contract().map_err(|error| anyhow!(error))?),
         Command::Bootstrap(asked) => runtime(&settings)?.block_on(bootstrap(&settings, &asked)),
+        Command::Rebuild => runtime(&settings)?.block_on(rebuild(&settings)),
         Command::Serve => runtime(&settings)?.block_on(serve(&settings)),
     }
 }
@@ -59,6 +62,11 @@ async fn serve(settings: &Settings) -> Result<()> {
 async fn bootstrap(settings: &Settings, asked: &Bootstrap) -> Result<()> {
     let key = daap_facade::bootstrap(daap_facade::pool(&settings.store)?, asked).await?;
     print(&format!("{key}\n"))
+}
+
+async fn rebuild(settings: &Settings) -> Result<()> {
+    daap_facade::rebuild(daap_facade::pool(&settings.store)?).await?;
+    print("The record of the cluster is built anew.\n")
 }
 
 fn print(text: &str) -> Result<()> {

@@ -22,7 +22,12 @@ use crate::{
         routes::{Routes, UnknownToPolicy},
         server,
     },
-    service::{Ports, Service, ports::AuditLog},
+    jobs,
+    service::{
+        Ports, Service,
+        freshness::Freshness,
+        ports::{AuditLog, Idempotency},
+    },
     settings::{Limits, ListenSettings},
     store::{MigrateError, Store},
 };
@@ -92,19 +97,33 @@ pub async fn start(
     let store = Store::new(pool);
     let cluster = Arc::new(Cluster::new(client));
     let keeper = Arc::new(store.clone());
+    let freshness = Arc::new(Freshness::default());
     let service = Service::new(Ports {
         keys: keeper.clone(),
-        directory: cluster.clone(),
+        directory: keeper.clone(),
+        freshness: freshness.clone(),
         resources: cluster.clone(),
-        dependencies: vec![keeper.clone(), cluster],
+        dependencies: vec![keeper.clone(), freshness.clone(), cluster.clone()],
     })
     .map_err(|error| StartError::Build(error.into()))?;
-    let context = context(Arc::new(service), keeper, tls, &settings.limits)?;
+    let context = context(
+        Arc::new(service),
+        keeper.clone(),
+        keeper.clone(),
+        tls,
+        &settings.limits,
+    )?;
     let address = settings.listen;
     let listen_error = |source| StartError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
     tracing::info!(http.address = %address, "listening");
+    tokio::spawn(jobs::freshness::run(keeper, freshness, shutdown.clone()));
+    tokio::spawn(jobs::mirror::run(
+        store.clone(),
+        Cluster::clone(&cluster),
+        shutdown.clone(),
+    ));
     let task = tokio::spawn(serve(listener, context, store, shutdown));
     Ok(Running { address, task })
 }
@@ -113,6 +132,7 @@ pub async fn start(
 pub(crate) fn context(
     service: Arc<Service>,
     audit: Arc<dyn AuditLog>,
+    idempotency: Arc<dyn Idempotency>,
     tls: Option<TlsAcceptor>,
     limits: &Limits,
 ) -> Result<Context, StartError> {
@@ -126,6 +146,7 @@ pub(crate) fn context(
         endpoint: api::endpoint(service.clone(), Arc::new(contract), metrics.clone()),
         service,
         audit,
+        idempotency,
         metrics,
         tasks: TaskTracker::new(),
         body_timeout: limits.body_timeout(),

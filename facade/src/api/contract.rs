@@ -7,7 +7,7 @@ use poem_openapi::{ContactObject, LicenseObject, OpenApiService};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use super::{databases::Databases, system::System, tiers::Tiers};
+use super::{databases::Databases, history::Histories, system::System, tiers::Tiers};
 
 /// The generated document cannot be used, which a test excludes.
 #[derive(Debug, Error)]
@@ -49,8 +49,8 @@ pub struct Contract {
 }
 
 /// Every group of operations.
-pub(super) fn openapi_service() -> OpenApiService<(Databases, Tiers, System), ()> {
-    OpenApiService::new((Databases, Tiers, System), "DAAP", "1.0.0")
+pub(super) fn openapi_service() -> OpenApiService<(Databases, Histories, Tiers, System), ()> {
+    OpenApiService::new((Databases, Histories, Tiers, System), "DAAP", "1.0.0")
         .description(
             "PostgreSQL databases for product teams. Choose a tier, ask for a database, and connect with the \
              credentials in the Secret that its record names. Every failure is a problem document (RFC 9457).",
@@ -71,6 +71,7 @@ impl Contract {
         for name in &bodies {
             close(&mut document, name);
         }
+        offer_idempotency(&mut document);
         let bodies = bodies
             .into_iter()
             .map(|name| Ok((name.clone(), rules(&document, &name)?)));
@@ -156,6 +157,27 @@ fn close(document: &mut Value, name: &str) {
     }
 }
 
+/// Every POST that needs a key may be repeated: the server sees to it before the operation runs.
+fn offer_idempotency(document: &mut Value) {
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    let posts = paths.filter_map(|(_, item)| item.get_mut("post"));
+    for post in posts.filter(|post| post.get("security").is_some()) {
+        let parameter = json!({
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": false,
+            "description": "Makes the request safe to repeat: for 24 hours, the same key with the same body is answered the \
+                same, with 'Idempotency-Replayed: true', and has no second effect. With another body it is refused (422); \
+                while the first one runs, too (409). What is shown only once is not shown again.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+        });
+        match post["parameters"].as_array_mut() {
+            Some(parameters) => parameters.push(parameter),
+            None => post["parameters"] = json!([parameter]),
+        }
+    }
+}
+
 fn rules(document: &Value, name: &str) -> Result<jsonschema::Validator, ContractError> {
     let schema = json!({"$ref": format!("#/components/schemas/{name}"), "components": document["components"]});
     jsonschema::validator_for(&schema).map_err(|error| ContractError::Schema {
@@ -230,7 +252,16 @@ mod tests {
             .unwrap();
         assert_eq!(
             list.parameters,
-            ["limit", "cursor", "status", "tier", "owner_team"]
+            [
+                "limit",
+                "cursor",
+                "status",
+                "tier",
+                "owner_team",
+                "q",
+                "created_from",
+                "created_before"
+            ]
         );
         assert!(
             !operations

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use daap_crds::{
-    Phase,
-    database::{BackupStatus, Extension, SecretReference},
+    Phase, connection_secret,
+    database::{BackupStatus, Extension},
 };
 use poem::web::Data;
 use poem_openapi::{
@@ -14,11 +14,16 @@ use poem_openapi::{
 };
 use uuid::Uuid;
 
-use super::{Group, body::Body, caller::Caller, date_time::DateTime, problem::problems};
+use super::{
+    Group, body::Body, caller::Caller, date_time::DateTime, entity_tag::Condition,
+    problem::problems,
+};
 use crate::{
     domain::{
         actor::Role,
         database::{Connection as ConnectionRecord, Database as DatabaseRecord, DatabaseFilter},
+        entity_tag::EntityTag,
+        failure::Failure,
     },
     service::{
         Service,
@@ -102,6 +107,8 @@ pub struct Database {
     status: DatabaseStatus,
     /// When the database was created.
     created_at: DateTime,
+    /// When the last trace of the database had left the cluster.
+    deleted_at: Option<DateTime>,
     /// Whether deleting the database is refused.
     deletion_protection: bool,
     /// Where applications connect. Present only while the database is ready.
@@ -131,21 +138,55 @@ pub struct Connection {
     /// The name of the PostgreSQL database.
     #[oai(validator(max_length = 63))]
     database: String,
-    /// The Secret that holds user name and password. Its values are never part of an answer.
-    secret: SecretRef,
-    /// The Secret whose key 'ca.crt' verifies the server's certificate.
-    ca_secret: Option<SecretRef>,
+    /// The Secret with what an application needs to connect. Its values are never part of an answer.
+    secret: ConnectionSecret,
+    /// Where the certificate is that verifies the server's.
+    ca: Option<SecretKey>,
 }
 
-/// A Kubernetes Secret, by name.
+/// A Kubernetes Secret with what an application needs to connect.
 #[derive(Debug, Clone, Object)]
-pub struct SecretRef {
+pub struct ConnectionSecret {
     /// The namespace of the Secret.
     #[oai(validator(max_length = 63))]
     namespace: String,
     /// The name of the Secret.
     #[oai(validator(max_length = 253))]
     name: String,
+    /// Under which keys of the Secret its values are found.
+    keys: ConnectionSecretKeys,
+}
+
+/// The keys of a Secret with what an application needs to connect.
+#[derive(Debug, Clone, Object)]
+#[oai(skip_serializing_if_is_none)]
+pub struct ConnectionSecretKeys {
+    /// The key of the user name.
+    #[oai(validator(max_length = 253))]
+    username: String,
+    /// The key of the password.
+    #[oai(validator(max_length = 253))]
+    password: String,
+    /// The key of a connection URI that has everything in it.
+    #[oai(validator(max_length = 253))]
+    uri: String,
+    /// The key of a connection URI by way of the pooler, when the tier has one.
+    #[oai(validator(max_length = 253))]
+    pooler_uri: Option<String>,
+}
+
+/// One value of a Kubernetes Secret.
+#[derive(Debug, Clone, Object)]
+pub struct SecretKey {
+    /// The namespace of the Secret.
+    #[oai(validator(max_length = 63))]
+    namespace: String,
+    /// The name of the Secret.
+    #[oai(validator(max_length = 253))]
+    name: String,
+    /// The key of the value.
+    #[oai(validator(max_length = 253))]
+    key: String,
 }
 
 /// The state of a database's backups.
@@ -207,13 +248,19 @@ pub struct DatabaseList {
 /// A created database.
 #[derive(ApiResponse)]
 pub enum Created {
+    /// The database would be created like this; nothing was. The id is not the one that it would have.
+    #[oai(status = 200)]
+    Rehearsed(Json<Box<Database>>),
     /// The database exists and is being provisioned.
     #[oai(status = 201)]
     Database(
-        Json<Database>,
+        Json<Box<Database>>,
         /// The path of the database.
         #[oai(header = "Location")]
         String,
+        /// The tag of this state of the database.
+        #[oai(header = "ETag")]
+        EntityTag,
     ),
 }
 
@@ -222,7 +269,22 @@ pub enum Created {
 pub enum Found {
     /// The database.
     #[oai(status = 200)]
-    Database(Json<Database>),
+    Database(
+        Json<Box<Database>>,
+        /// The tag of this state of the database.
+        #[oai(header = "ETag")]
+        EntityTag,
+        /// For how many seconds the cluster was not heard, when this answer may be out of date.
+        #[oai(header = "Daap-Stale-Seconds")]
+        Option<u64>,
+    ),
+    /// The database is still in the state that 'If-None-Match' names.
+    #[oai(status = 304)]
+    Unchanged(
+        /// The tag of this state of the database.
+        #[oai(header = "ETag")]
+        EntityTag,
+    ),
 }
 
 /// Found databases.
@@ -230,7 +292,12 @@ pub enum Found {
 pub enum Listed {
     /// A slice of the databases.
     #[oai(status = 200)]
-    Databases(Json<DatabaseList>),
+    Databases(
+        Json<DatabaseList>,
+        /// For how many seconds the cluster was not heard, when this answer may be out of date.
+        #[oai(header = "Daap-Stale-Seconds")]
+        Option<u64>,
+    ),
 }
 
 problems! {
@@ -257,6 +324,9 @@ impl Databases {
         &self,
         caller: Caller,
         service: Data<&Arc<Service>>,
+        /// Check everything and change nothing.
+        #[oai(default)]
+        dry_run: Query<bool>,
         body: Body<NewDatabase>,
     ) -> Result<Created, CreateProblem> {
         let Body(NewDatabase {
@@ -271,14 +341,19 @@ impl Databases {
             tier,
             purpose,
         };
+        let role = caller.actor.role;
+        if dry_run.0 {
+            let database = service.rehearse_database(&caller.actor, asked).await?;
+            let database = Database::shown_to(role, database);
+            return Ok(Created::Rehearsed(Json(Box::new(database))));
+        }
         let database = service
             .create_database(&caller.actor, asked, caller.intent)
             .await?;
         let location = format!("/databases/{}", database.id);
-        Ok(Created::Database(
-            Json(Database::shown_to(caller.actor.role, database)),
-            location,
-        ))
+        let tag = database.tag.clone();
+        let database = Database::shown_to(role, database);
+        Ok(Created::Database(Json(Box::new(database)), location, tag))
     }
 
     /// List databases
@@ -311,12 +386,23 @@ impl Databases {
         /// Only databases of this team.
         #[oai(validator(max_length = 40, pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
         owner_team: Query<Option<String>>,
+        /// Only databases with this text in the name or the purpose, in whatever case.
+        #[oai(validator(min_length = 1, max_length = 100))]
+        q: Query<Option<String>>,
+        /// Only databases created at this instant or later.
+        created_from: Query<Option<DateTime>>,
+        /// Only databases created before this instant.
+        created_before: Query<Option<DateTime>>,
     ) -> Result<Listed, ListProblem> {
         let filter = DatabaseFilter {
             owner_team: owner_team.0,
             status: status.0.map(Into::into),
             tier: tier.0,
+            text: q.0,
+            created_from: created_from.0.map(|instant| instant.0),
+            created_before: created_before.0.map(|instant| instant.0),
         };
+        let stale = stale_seconds(&service)?;
         let limit = usize::try_from(limit.0).ok();
         let list = service
             .databases(
@@ -334,10 +420,11 @@ impl Databases {
             .into_iter()
             .map(|database| Database::shown_to(role, database))
             .collect();
-        Ok(Listed::Databases(Json(DatabaseList {
+        let list = DatabaseList {
             items,
             next_cursor: list.next_cursor,
-        })))
+        };
+        Ok(Listed::Databases(Json(list), stale))
     }
 
     /// Get a database
@@ -352,13 +439,24 @@ impl Databases {
         /// The id of the database.
         #[oai(validator(max_length = 64))]
         id: Path<String>,
+        /// Answer only when the database is in another state than these tags name.
+        #[oai(name = "If-None-Match")]
+        if_none_match: Condition,
     ) -> Result<Found, GetProblem> {
+        let stale = stale_seconds(&service)?;
         let database = service.database(&caller.actor, &id.0).await?;
-        Ok(Found::Database(Json(Database::shown_to(
-            caller.actor.role,
-            database,
-        ))))
+        let tag = database.tag.clone();
+        if if_none_match.0.is_some_and(|known| known.include(&tag)) {
+            return Ok(Found::Unchanged(tag));
+        }
+        let database = Database::shown_to(caller.actor.role, database);
+        Ok(Found::Database(Json(Box::new(database)), tag, stale))
     }
+}
+
+/// For how many seconds the cluster was not heard, when a reader must know.
+pub(super) fn stale_seconds(service: &Service) -> Result<Option<u64>, Failure> {
+    Ok(service.staleness()?.map(|age| age.as_secs()))
 }
 
 fn default_limit() -> u32 {
@@ -381,6 +479,7 @@ impl Database {
             tier_revision: record.tier_revision.filter(|_| role == Role::Platform),
             status: record.status.into(),
             created_at: DateTime(record.created_at),
+            deleted_at: record.deleted_at.map(DateTime),
             deletion_protection: record.deletion_protection,
             connection: record.connection.map(Into::into),
             backup: record.backup.map(Into::into),
@@ -396,22 +495,30 @@ impl Database {
 
 impl From<ConnectionRecord> for Connection {
     fn from(record: ConnectionRecord) -> Self {
+        let pooler = record.endpoint.pooler_host;
+        let keys = ConnectionSecretKeys {
+            username: connection_secret::USERNAME.to_owned(),
+            password: connection_secret::PASSWORD.to_owned(),
+            uri: connection_secret::URI.to_owned(),
+            pooler_uri: pooler
+                .as_ref()
+                .map(|_| connection_secret::POOLER_URI.to_owned()),
+        };
         Self {
             host: record.endpoint.host,
             port: record.endpoint.port,
-            pooler_host: record.endpoint.pooler_host,
+            pooler_host: pooler,
             database: record.endpoint.database,
-            secret: record.secret.into(),
-            ca_secret: record.ca_secret.map(Into::into),
-        }
-    }
-}
-
-impl From<SecretReference> for SecretRef {
-    fn from(reference: SecretReference) -> Self {
-        Self {
-            namespace: reference.namespace,
-            name: reference.name,
+            secret: ConnectionSecret {
+                namespace: record.secret.namespace,
+                name: record.secret.name,
+                keys,
+            },
+            ca: record.ca_secret.map(|secret| SecretKey {
+                namespace: secret.namespace,
+                name: secret.name,
+                key: connection_secret::AUTHORITY.to_owned(),
+            }),
         }
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use poem_openapi::{
     registry::{MetaSchema, MetaSchemaRef},
-    types::{ParseError, ParseFromJSON, ParseResult, ToJSON, Type},
+    types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type},
 };
 use serde_json::Value;
 
@@ -57,6 +57,12 @@ impl ParseFromJSON for DateTime {
             Value::String(text) => text.parse().map(Self).map_err(ParseError::custom),
             other => Err(ParseError::expected_type(other)),
         }
+    }
+}
+
+impl ParseFromParameter for DateTime {
+    fn parse_from_parameter(value: &str) -> ParseResult<Self> {
+        value.parse().map(Self).map_err(ParseError::custom)
     }
 }
 

@@ -4,7 +4,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`contract`] | the OpenAPI document, and what the server reads from it |
-//! | [`databases`], [`tiers`], [`system`] | the operations |
+//! | [`databases`], [`history`], [`tiers`], [`system`] | the operations |
 //! | [`caller`] | who asks, as an argument of an operation |
 //! | [`body`] | a JSON body, judged by the contract |
 //! | [`problem`] | the answer of everything that fails |
@@ -17,6 +17,7 @@ pub mod contract;
 pub mod databases;
 pub mod date_time;
 pub mod entity_tag;
+pub mod history;
 pub mod pattern;
 pub mod problem;
 pub mod system;

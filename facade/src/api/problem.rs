@@ -83,11 +83,11 @@ pub const fn status(code: Code) -> u16 {
         Code::NotFound => 404,
         Code::MethodNotAllowed => 405,
         Code::BodyTimeout => 408,
-        Code::NameTaken | Code::NamespaceConflict => 409,
+        Code::NameTaken | Code::NamespaceConflict | Code::RequestRunning => 409,
         Code::PreconditionFailed => 412,
         Code::BodyTooLarge => 413,
         Code::UnsupportedMediaType => 415,
-        Code::InvalidFields => 422,
+        Code::InvalidFields | Code::IdempotencyKeyReused => 422,
         Code::Internal => 500,
         Code::Unavailable => 503,
     }
@@ -222,6 +222,8 @@ mod tests {
         409 name-taken Name taken
         409 namespace-conflict Namespace not usable
         412 precondition-failed Changed meanwhile
+        409 request-running Request already running
+        422 idempotency-key-reused Idempotency key reused
         503 unavailable Temporarily unavailable
         500 internal Internal error
         ");

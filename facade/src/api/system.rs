@@ -16,12 +16,24 @@ use crate::{domain::failure::Failure, http::metrics::Metrics, service::Service};
 /// The operations about the service itself.
 pub struct System;
 
-/// That something can be used.
+/// Whether the service can do its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[oai(rename_all = "lowercase")]
-pub enum Usability {
-    /// It can.
+pub enum ServiceStatus {
+    /// All of it.
     Ready,
+    /// Reads are answered from the record; changes are refused until everything answers again.
+    Degraded,
+}
+
+/// Whether something that the service depends on can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "lowercase")]
+pub enum DependencyStatus {
+    /// It answers.
+    Ready,
+    /// It does not answer at the moment.
+    Unavailable,
 }
 
 /// The process answers.
@@ -35,8 +47,8 @@ pub struct Health {
 /// The service can do its work.
 #[derive(Debug, Object)]
 pub struct Readiness {
-    /// That all of its dependencies answer.
-    status: Usability,
+    /// Whether all of its dependencies answer.
+    status: ServiceStatus,
     /// What it depends on.
     #[oai(validator(max_items = 20))]
     dependencies: Vec<DependencyReadiness>,
@@ -48,8 +60,8 @@ pub struct DependencyReadiness {
     /// Its name.
     #[oai(validator(max_length = 60))]
     name: String,
-    /// That it answers.
-    status: Usability,
+    /// Whether it answers.
+    status: DependencyStatus,
 }
 
 /// The service can do its work.
@@ -107,20 +119,29 @@ impl System {
 
     /// Can the service do its work?
     ///
-    /// Names everything that the service depends on. When something of it does not answer, the problem document says
-    /// which.
+    /// Names everything that the service depends on. Without the Kubernetes API it is degraded: reads are answered from
+    /// the record. When nothing can be answered, the problem document says what is missing.
     #[oai(path = "/ready", method = "get", operation_id = "getReadiness")]
     async fn ready(
         &self,
         service: Data<&Arc<Service>>,
     ) -> Result<ReadinessAnswer, ReadinessProblem> {
-        let dependencies = service.ready().await?;
-        let dependencies = dependencies.into_iter().map(|name| DependencyReadiness {
-            name: name.to_owned(),
-            status: Usability::Ready,
+        let states = service.ready().await?;
+        let status = if states.iter().all(|state| state.answers) {
+            ServiceStatus::Ready
+        } else {
+            ServiceStatus::Degraded
+        };
+        let dependencies = states.into_iter().map(|state| DependencyReadiness {
+            name: state.name.to_owned(),
+            status: if state.answers {
+                DependencyStatus::Ready
+            } else {
+                DependencyStatus::Unavailable
+            },
         });
         let readiness = Readiness {
-            status: Usability::Ready,
+            status,
             dependencies: dependencies.collect(),
         };
         Ok(ReadinessAnswer::Ready(Json(readiness)))

@@ -1,18 +1,15 @@
 //! Databases in the cluster. Reads and creates DaapDatabases.
 
-use async_trait::async_trait;
 use daap_crds::DaapDatabase;
-use kube::{Api, api::PostParams, core::DeserializeGuard};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{Api, api::PostParams};
 use uuid::Uuid;
 
-use super::{Cluster, list_all, unavailable, within_deadline};
-use crate::{
-    domain::{
-        database::{Database, DatabaseFilter, NewDatabase, made_by},
-        failure::{Code, Failure, FieldError},
-        page::{Page, Position},
-    },
-    service::ports::DatabaseDirectory,
+use super::{Cluster, by_facade, unavailable, within_deadline};
+use crate::domain::{
+    database::{NewDatabase, made_by},
+    failure::{Code, Failure, FieldError},
 };
 
 impl Cluster {
@@ -24,14 +21,12 @@ impl Cluster {
         &self,
         new: &NewDatabase,
         intent: Uuid,
-    ) -> Result<Database, Failure> {
+    ) -> Result<DaapDatabase, Failure> {
         let databases: Api<DaapDatabase> =
             Api::namespaced(self.client.clone(), &new.owner_team.namespace());
         let failure =
-            match within_deadline(databases.create(&PostParams::default(), &new.resource(intent)))
-                .await
-            {
-                Ok(created) => return record(created),
+            match within_deadline(databases.create(&by_facade(), &new.resource(intent))).await {
+                Ok(created) => return Ok(created),
                 Err(kube::Error::Api(status)) if status.is_already_exists() => name_taken(new),
                 Err(kube::Error::Api(status)) if status.is_invalid() => {
                     return Err(refused(&status));
@@ -39,63 +34,38 @@ impl Cluster {
                 Err(error) => unavailable(error),
             };
         match within_deadline(databases.get_opt(new.name.as_str())).await {
-            Ok(Some(found)) if made_by(&found, intent) => record(found),
+            Ok(Some(found)) if made_by(&found, intent) => Ok(found),
             Ok(_) | Err(_) => Err(failure),
         }
     }
 
-    /// Every database that fits, as far as the API server can select.
-    async fn select(&self, filter: &DatabaseFilter) -> Result<Vec<Database>, Failure> {
-        let all: Api<DeserializeGuard<DaapDatabase>> = Api::all(self.client.clone());
-        let team = filter
-            .owner_team
-            .as_ref()
-            .map(|team| format!("spec.ownerTeam={team}"));
-        let tier = filter.tier.as_ref().map(|tier| format!("spec.tier={tier}"));
-        let selector: Vec<_> = team.into_iter().chain(tier).collect();
-        let selector = (!selector.is_empty()).then(|| selector.join(","));
-        Ok(list_all(&all, selector)
-            .await?
-            .into_iter()
-            .filter_map(Database::from_resource)
-            .collect())
+    /// Has the API server check everything, and change nothing.
+    pub(super) async fn rehearse(&self, new: &NewDatabase) -> Result<DaapDatabase, Failure> {
+        let databases: Api<DaapDatabase> =
+            Api::namespaced(self.client.clone(), &new.owner_team.namespace());
+        let only_checks = PostParams {
+            dry_run: true,
+            ..by_facade()
+        };
+        let resource = new.resource(Uuid::nil());
+        match within_deadline(databases.create(&only_checks, &resource)).await {
+            Ok(created) => Ok(created),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Err(name_taken(new)),
+            Err(kube::Error::Api(status)) if status.is_invalid() => Err(refused(&status)),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(unborn(new)),
+            Err(error) => Err(unavailable(error)),
+        }
     }
 }
 
-/// Records straight from the cluster, by LIST.
-#[async_trait]
-impl DatabaseDirectory for Cluster {
-    async fn find(&self, team: Option<&str>, id: Uuid) -> Result<Option<Database>, Failure> {
-        let filter = DatabaseFilter {
-            owner_team: team.map(str::to_owned),
-            ..DatabaseFilter::default()
-        };
-        Ok(self
-            .select(&filter)
-            .await?
-            .into_iter()
-            .find(|database| database.id == id))
-    }
-
-    async fn list(
-        &self,
-        filter: &DatabaseFilter,
-        after: Option<Position>,
-        limit: usize,
-    ) -> Result<Page<Database>, Failure> {
-        let mut matching = self.select(filter).await?;
-        matching.retain(|database| filter.matches(database));
-        let position = |database: &Database| Position {
-            created_at: database.created_at,
-            id: database.id,
-        };
-        Ok(Page::cut(matching, position, after, limit))
-    }
-}
-
-fn record(resource: DaapDatabase) -> Result<Database, Failure> {
-    Database::from_resource(resource)
-        .ok_or_else(|| Failure::internal("the API server stored a database without an id"))
+/// The first state of a database whose namespace does not exist yet, so that no API server can say more.
+fn unborn(new: &NewDatabase) -> DaapDatabase {
+    let mut resource = new.resource(Uuid::nil());
+    resource.metadata.uid = Some(Uuid::new_v4().to_string());
+    resource.metadata.generation = Some(1);
+    resource.metadata.resource_version = Some("0".to_owned());
+    resource.metadata.creation_timestamp = Some(Time(Timestamp::now()));
+    resource
 }
 
 fn name_taken(new: &NewDatabase) -> Failure {

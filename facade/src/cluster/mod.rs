@@ -6,25 +6,23 @@
 mod databases;
 mod namespaces;
 mod tiers;
+mod watch;
 
 use std::{fmt::Debug, time::Duration};
 
 use async_trait::async_trait;
-use daap_crds::DaapTier;
+use daap_crds::{DaapDatabase, DaapTier};
 use kube::{
     Api, Client, Resource,
-    api::ListParams,
+    api::{ListParams, PostParams},
     core::{DeserializeGuard, error_boundary::InvalidObject},
 };
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+pub use self::watch::Watched;
 use crate::{
-    domain::{
-        database::{Database, NewDatabase},
-        failure::Failure,
-        tier::Tier,
-    },
+    domain::{database::NewDatabase, failure::Failure, history::FIELD_MANAGER, tier::Tier},
     service::ports::{Dependency, Resources},
 };
 
@@ -50,9 +48,17 @@ impl Cluster {
 
 #[async_trait]
 impl Resources for Cluster {
-    async fn create_database(&self, new: &NewDatabase, intent: Uuid) -> Result<Database, Failure> {
+    async fn create_database(
+        &self,
+        new: &NewDatabase,
+        intent: Uuid,
+    ) -> Result<DaapDatabase, Failure> {
         self.ensure_namespace(&new.owner_team).await?;
         self.create(new, intent).await
+    }
+
+    async fn rehearse_database(&self, new: &NewDatabase) -> Result<DaapDatabase, Failure> {
+        self.rehearse(new).await
     }
 
     async fn tiers(&self) -> Result<Vec<Tier>, Failure> {
@@ -70,6 +76,11 @@ impl Dependency for Cluster {
         "kubernetes"
     }
 
+    /// Records are read from the metadata database, so reads are answered without the cluster.
+    fn is_essential(&self) -> bool {
+        false
+    }
+
     /// Asks for one tier, which also tells whether the custom resources are installed and may be read.
     async fn check(&self) -> Result<(), Failure> {
         let tiers: Api<DaapTier> = Api::all(self.client.clone());
@@ -78,6 +89,14 @@ impl Dependency for Cluster {
             .await
             .map_err(unavailable)?;
         listed.map(|_| ()).map_err(unavailable)
+    }
+}
+
+/// Writes under the facade's name, which history tells.
+fn by_facade() -> PostParams {
+    PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
     }
 }
 

@@ -11,6 +11,8 @@ use daap_crds::{
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::entity_tag::EntityTag;
+
 /// A database that somebody asks for, with names that are names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewDatabase {
@@ -61,8 +63,12 @@ pub fn made_by(resource: &DaapDatabase, intent: Uuid) -> bool {
 pub struct Database {
     /// The uid of the resource.
     pub id: Uuid,
+    /// The namespace of the resource, where it is placed.
+    pub namespace: String,
     /// The name.
     pub name: String,
+    /// The tag of its state.
+    pub tag: EntityTag,
     /// The team that owns it.
     pub owner_team: String,
     /// What it is for.
@@ -75,6 +81,8 @@ pub struct Database {
     pub status: Phase,
     /// When it was asked for.
     pub created_at: Timestamp,
+    /// When it had left the cluster.
+    pub deleted_at: Option<Timestamp>,
     /// Whether destroying is refused.
     pub deletion_protection: bool,
     /// Where applications connect. Only while ready.
@@ -106,6 +114,7 @@ impl Database {
             spec,
             status,
         } = resource;
+        let tag = EntityTag::of(&metadata)?;
         let status = status.unwrap_or_default();
         let phase = status.phase.unwrap_or_default();
         let connection = status
@@ -118,13 +127,16 @@ impl Database {
             });
         Some(Self {
             id: metadata.uid?.parse().ok()?,
+            namespace: metadata.namespace?,
             name: metadata.name?,
+            tag,
             owner_team: spec.owner_team,
             purpose: spec.purpose,
             tier: spec.tier,
             tier_revision: spec.tier_revision,
             status: phase,
             created_at: metadata.creation_timestamp?.0,
+            deleted_at: None,
             deletion_protection: spec.deletion_protection,
             connection: connection.filter(|_| phase == Phase::Ready),
             backup: status.backup,
@@ -134,8 +146,22 @@ impl Database {
     }
 }
 
+impl Database {
+    /// The record of a database that left the cluster.
+    #[must_use]
+    pub fn gone(self, at: Timestamp) -> Self {
+        Self {
+            status: Phase::Deleted,
+            deleted_at: Some(at),
+            connection: None,
+            problem: None,
+            ..self
+        }
+    }
+}
+
 /// Which databases are asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DatabaseFilter {
     /// Owned by this team.
     pub owner_team: Option<String>,
@@ -143,24 +169,18 @@ pub struct DatabaseFilter {
     pub status: Option<Phase>,
     /// Of this tier.
     pub tier: Option<String>,
+    /// With this text in the name or the purpose, in whatever case.
+    pub text: Option<String>,
+    /// Created at this instant or later.
+    pub created_from: Option<Timestamp>,
+    /// Created before this instant.
+    pub created_before: Option<Timestamp>,
 }
 
 impl DatabaseFilter {
-    /// Whether the database is asked for.
-    pub fn matches(&self, database: &Database) -> bool {
-        self.owner_team
-            .as_ref()
-            .is_none_or(|team| *team == database.owner_team)
-            && self.tier.as_ref().is_none_or(|tier| *tier == database.tier)
-            && match self.status {
-                Some(status) => status == database.status,
-                None => database.status != Phase::Deleted,
-            }
-    }
-
     /// The filter as text, for the fingerprint of a cursor.
     pub fn fingerprint_text(&self) -> String {
-        format!("{:?}\n{:?}\n{:?}", self.owner_team, self.status, self.tier)
+        format!("{self:?}")
     }
 }
 
@@ -172,7 +192,7 @@ mod tests {
     fn resource(phase: &str) -> DaapDatabase {
         serde_json::from_value(json!({
             "apiVersion": "daap.dev/v1alpha1", "kind": "DaapDatabase",
-            "metadata": {"name": "orders", "uid": "0b7e7d5e-6c8e-4a55-9f5a-7c1b8f6f3a10", "creationTimestamp": "2026-01-02T03:04:05Z"},
+            "metadata": {"name": "orders", "namespace": "daap-team-shop", "generation": 1, "resourceVersion": "7", "uid": "0b7e7d5e-6c8e-4a55-9f5a-7c1b8f6f3a10", "creationTimestamp": "2026-01-02T03:04:05Z"},
             "spec": {"tier": "dev", "ownerTeam": "shop"},
             "status": {
                 "phase": phase,
@@ -196,19 +216,6 @@ mod tests {
                 .unwrap()
                 .connection
                 .is_none()
-        );
-    }
-
-    #[test]
-    fn deleted_databases_are_listed_only_when_asked_for() {
-        let deleted = Database::from_resource(resource("deleted")).unwrap();
-        assert!(!DatabaseFilter::default().matches(&deleted));
-        assert!(
-            DatabaseFilter {
-                status: Some(Phase::Deleted),
-                ..Default::default()
-            }
-            .matches(&deleted)
         );
     }
 

@@ -32,6 +32,10 @@ pub enum Code {
     NamespaceConflict,
     /// The thing is not in the state that the request names.
     PreconditionFailed,
+    /// The same request is being worked on.
+    RequestRunning,
+    /// The idempotency key was used for another request.
+    IdempotencyKeyReused,
     /// Something that is needed does not answer.
     Unavailable,
     /// A mistake of ours.
@@ -40,7 +44,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::NotFound,
@@ -54,6 +58,8 @@ impl Code {
         Self::NameTaken,
         Self::NamespaceConflict,
         Self::PreconditionFailed,
+        Self::RequestRunning,
+        Self::IdempotencyKeyReused,
         Self::Unavailable,
         Self::Internal,
     ];
@@ -74,6 +80,8 @@ impl Code {
             Self::NameTaken => "name-taken",
             Self::NamespaceConflict => "namespace-conflict",
             Self::PreconditionFailed => "precondition-failed",
+            Self::RequestRunning => "request-running",
+            Self::IdempotencyKeyReused => "idempotency-key-reused",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
         }
@@ -95,6 +103,8 @@ impl Code {
             Self::NameTaken => "Name taken",
             Self::NamespaceConflict => "Namespace not usable",
             Self::PreconditionFailed => "Changed meanwhile",
+            Self::RequestRunning => "Request already running",
+            Self::IdempotencyKeyReused => "Idempotency key reused",
             Self::Unavailable => "Temporarily unavailable",
             Self::Internal => "Internal error",
         }
@@ -179,6 +189,17 @@ impl Failure {
             ..Self::new(
                 Code::InvalidParameter,
                 "A query parameter cannot be used; see 'errors'.",
+            )
+        }
+    }
+
+    /// A header has no usable value.
+    pub fn header(name: &str, detail: impl Into<String>) -> Self {
+        Self {
+            errors: vec![FieldError::new(name, detail)],
+            ..Self::new(
+                Code::InvalidParameter,
+                format!("The header '{name}' cannot be used; see 'errors'."),
             )
         }
     }

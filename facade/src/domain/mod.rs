@@ -6,6 +6,7 @@
 //! | [`policy`] | who may do what |
 //! | [`api_key`] | what a key looks like |
 //! | [`database`], [`tier`] | what is answered about databases and tiers |
+//! | [`history`] | what changed in a database, and who changed it |
 //! | [`page`] | slices of long lists |
 //! | [`entity_tag`] | states of a resource, and conditions on them |
 //! | [`failure`] | why something was not done |
@@ -15,6 +16,7 @@ pub mod api_key;
 pub mod database;
 pub mod entity_tag;
 pub mod failure;
+pub mod history;
 pub mod page;
 pub mod policy;
 pub mod tier;

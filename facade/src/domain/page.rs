@@ -56,16 +56,39 @@ impl<T> Page<T> {
 
 /// The cursor for a position in the list that `filters` describe.
 pub fn encode(position: Position, filters: &str) -> String {
-    let mut bytes = Vec::with_capacity(TIME_BYTES + ID_BYTES + FINGERPRINT_BYTES);
+    let mut bytes = Vec::with_capacity(TIME_BYTES + ID_BYTES);
     bytes.extend(position.created_at.as_microsecond().to_be_bytes());
     bytes.extend(position.id.as_bytes());
-    bytes.extend(fingerprint(filters));
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    seal(&bytes, filters)
 }
 
 /// The position of a cursor; `None` when it is none, or belongs to other filters.
 pub fn decode(cursor: &str, filters: &str) -> Option<Position> {
-    let length = 2 * (TIME_BYTES + ID_BYTES + FINGERPRINT_BYTES);
+    let bytes: [u8; TIME_BYTES + ID_BYTES] = unseal(cursor, filters)?;
+    let (time, id) = bytes.split_at(TIME_BYTES);
+    Some(Position {
+        created_at: Timestamp::from_microsecond(i64::from_be_bytes(time.try_into().ok()?)).ok()?,
+        id: Uuid::from_slice(id).ok()?,
+    })
+}
+
+/// The cursor for an entry's number in the list that `filters` describe.
+pub fn encode_number(number: i64, filters: &str) -> String {
+    seal(&number.to_be_bytes(), filters)
+}
+
+/// The number of a cursor; `None` when it is none, or belongs to other filters.
+pub fn decode_number(cursor: &str, filters: &str) -> Option<i64> {
+    unseal(cursor, filters).map(i64::from_be_bytes)
+}
+
+fn seal(place: &[u8], filters: &str) -> String {
+    let bytes = place.iter().copied().chain(fingerprint(filters));
+    bytes.map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unseal<const N: usize>(cursor: &str, filters: &str) -> Option<[u8; N]> {
+    let length = 2 * (N + FINGERPRINT_BYTES);
     if cursor.len() != length || !cursor.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
@@ -74,15 +97,10 @@ pub fn decode(cursor: &str, filters: &str) -> Option<Position> {
         .map(|start| u8::from_str_radix(&cursor[start..start + 2], 16))
         .collect::<Result<_, _>>()
         .ok()?;
-    let (time, rest) = bytes.split_at(TIME_BYTES);
-    let (id, given) = rest.split_at(ID_BYTES);
-    if given != fingerprint(filters) {
-        return None;
-    }
-    Some(Position {
-        created_at: Timestamp::from_microsecond(i64::from_be_bytes(time.try_into().ok()?)).ok()?,
-        id: Uuid::from_slice(id).ok()?,
-    })
+    let (place, given) = bytes.split_at(N);
+    (given == fingerprint(filters))
+        .then(|| place.try_into().ok())
+        .flatten()
 }
 
 fn fingerprint(filters: &str) -> [u8; FINGERPRINT_BYTES] {
@@ -109,6 +127,14 @@ mod tests {
         for bad in ["", "x", &cursor[2..], &cursor.replace('0', "g"), "ä"] {
             assert_eq!(decode(bad, "tier=dev"), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_number_belongs_to_its_filters_too() {
+        let cursor = encode_number(7, "history a");
+        assert_eq!(decode_number(&cursor, "history a"), Some(7));
+        assert_eq!(decode_number(&cursor, "history b"), None);
+        assert_eq!(decode(&cursor, "history a"), None);
     }
 
     /// Walking with any limit shows every entry once, in order, also when several were created in one instant.

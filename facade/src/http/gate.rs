@@ -1,5 +1,5 @@
 //! What every request goes through, in this order: request id → operation (404, 405) → key (401) → role (403) → query
-//! parameters (400) → body (408, 413) → audit intent, when something is to change → operation → audit outcome → answer.
+//! parameters (400) → body (408, 413) → when something is to change: audit intent, idempotency key → operation → audit outcome → answer.
 //!
 //! Nothing can be registered past it, so no operation can forget a step. A request runs in a task of its own: it goes
 //! on when the client hangs up, and a panic ends this one request only.
@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, header, request::Parts, uri::Scheme};
+use http::{HeaderMap, HeaderValue, Method, Request, header, request::Parts, uri::Scheme};
 use hyper::body::Incoming;
 use poem::{
     Endpoint as _, RequestParts,
@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use super::{
     answer::{self, Answer},
+    idempotency::{self, Try},
     metrics::Metrics,
     routes::{Route, Routes},
     upload,
@@ -33,7 +34,7 @@ use crate::{
     domain::policy::Rule,
     service::{
         Service, access,
-        ports::{AuditLog, AuditedCall},
+        ports::{AuditLog, AuditedCall, Idempotency},
     },
 };
 
@@ -48,6 +49,8 @@ pub struct Gate {
     pub service: Arc<Service>,
     /// The audit log.
     pub audit: Arc<dyn AuditLog>,
+    /// What was answered to requests that may be repeated.
+    pub idempotency: Arc<dyn Idempotency>,
     /// The operations as poem runs them.
     pub endpoint: BoxEndpoint<'static>,
     /// Counts.
@@ -63,6 +66,15 @@ struct Call {
     request_id: String,
     source: String,
     parts: Parts,
+}
+
+impl AuditedCall {
+    fn caller(&self, intent: Uuid) -> Caller {
+        Caller {
+            actor: self.actor.clone(),
+            intent,
+        }
+    }
 }
 
 impl Gate {
@@ -152,13 +164,35 @@ impl Gate {
             Bytes::new()
         };
         if rule.changes {
-            self.audit.intent(audited).await?;
+            return self.change(audited, call, bytes).await;
         }
-        let caller = Caller {
-            actor: audited.actor.clone(),
-            intent: audited.intent,
-        };
-        self.run(call, Some(caller), bytes).await
+        self.run(call, Some(audited.caller(audited.intent)), bytes)
+            .await
+    }
+
+    /// Something is to change: the intent is committed before, and a repetition has no second effect.
+    async fn change(
+        &self,
+        audited: &AuditedCall,
+        call: &Call,
+        body: Bytes,
+    ) -> Result<Answer, Failure> {
+        self.audit.intent(audited).await?;
+        if call.parts.method != Method::POST {
+            let caller = audited.caller(audited.intent);
+            return self.run(call, Some(caller), body).await;
+        }
+        let (actor, intent) = (&audited.actor, audited.intent);
+        let attempt =
+            match idempotency::begin(&self.idempotency, &call.parts, actor, &body, intent).await? {
+                Try::Answer(answer) => return Ok(answer),
+                Try::Run(attempt) => attempt,
+            };
+        let caller = audited.caller(attempt.intent);
+        let result = self.run(call, Some(caller), body).await;
+        let answer = result.unwrap_or_else(|failure| self.refuse(call, &failure));
+        attempt.finish(&answer).await?;
+        Ok(answer)
     }
 
     /// Runs the operation.

@@ -8,6 +8,7 @@
 //! | [`server`] | the accept loop and its end |
 //! | [`connection`] | one connection: TLS, deadlines, idleness |
 //! | [`gate`] | what every request goes through, in order |
+//! | [`idempotency`] | a repeated POST has one effect |
 //! | [`routes`] | which operation a request is for |
 //! | [`upload`] | bodies, bounded in size and time |
 //! | [`answer`] | responses, problem documents |
@@ -16,6 +17,7 @@
 pub mod answer;
 pub mod connection;
 pub mod gate;
+pub mod idempotency;
 pub mod metrics;
 pub mod routes;
 pub mod server;

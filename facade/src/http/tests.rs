@@ -1,12 +1,14 @@
 //! The accept loop and the gate as a client meets them: real sockets, with keys, audit log and cluster in memory.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use async_trait::async_trait;
+use daap_crds::DaapDatabase;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::{
@@ -25,12 +27,17 @@ use crate::{
         database::{Database, DatabaseFilter, NewDatabase},
         entity_tag::EntityTag,
         failure::Failure,
+        history::Recorded,
         page::{Page, Position},
         tier::Tier,
     },
     service::{
         Ports, Service,
-        ports::{AuditLog, AuditedCall, DatabaseDirectory, Dependency, Keys, Resources, StoredKey},
+        freshness::Freshness,
+        ports::{
+            AuditLog, AuditedCall, Begun, DatabaseDirectory, Dependency, Idempotency, Keys,
+            RepeatableRequest, Resources, StoredAnswer, StoredKey,
+        },
     },
     settings::Limits,
     start,
@@ -45,6 +52,7 @@ struct World {
     audit_fails: Mutex<bool>,
     audit: Mutex<Vec<String>>,
     databases: Mutex<Vec<Database>>,
+    answers: Mutex<HashMap<String, StoredAnswer>>,
 }
 
 fn key(role: Role) -> ApiKey {
@@ -115,7 +123,12 @@ impl DatabaseDirectory for World {
         limit: usize,
     ) -> Result<Page<Database>, Failure> {
         let mut matching = self.databases.lock().unwrap().clone();
-        matching.retain(|database| filter.matches(database));
+        matching.retain(|database| {
+            filter
+                .owner_team
+                .as_ref()
+                .is_none_or(|team| *team == database.owner_team)
+        });
         Ok(Page::cut(
             matching,
             |one| Position {
@@ -126,11 +139,29 @@ impl DatabaseDirectory for World {
             limit,
         ))
     }
+
+    async fn history(&self, _: Uuid, _: Option<i64>, _: usize) -> Result<Vec<Recorded>, Failure> {
+        Ok(Vec::new())
+    }
+
+    async fn keep(&self, resource: &DaapDatabase) -> Result<(), Failure> {
+        let database = Database::from_resource(resource.clone()).unwrap();
+        self.databases.lock().unwrap().push(database);
+        Ok(())
+    }
+
+    async fn age(&self) -> Result<Option<Duration>, Failure> {
+        Ok(Some(Duration::ZERO))
+    }
 }
 
 #[async_trait]
 impl Resources for World {
-    async fn create_database(&self, new: &NewDatabase, intent: Uuid) -> Result<Database, Failure> {
+    async fn create_database(
+        &self,
+        new: &NewDatabase,
+        intent: Uuid,
+    ) -> Result<DaapDatabase, Failure> {
         assert_eq!(
             *self.audit.lock().unwrap(),
             ["intent createDatabase"],
@@ -140,12 +171,16 @@ impl Resources for World {
         assert_ne!(new.name.as_str(), "panic");
         let mut resource = new.resource(intent);
         resource.metadata.uid = Some(Uuid::from_u128(7).to_string());
+        resource.metadata.generation = Some(1);
+        resource.metadata.resource_version = Some("7".to_owned());
         resource.metadata.creation_timestamp = Some(
             k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH),
         );
-        let database = Database::from_resource(resource).unwrap();
-        self.databases.lock().unwrap().push(database.clone());
-        Ok(database)
+        Ok(resource)
+    }
+
+    async fn rehearse_database(&self, _: &NewDatabase) -> Result<DaapDatabase, Failure> {
+        unreachable!("tested with a real API server")
     }
 
     async fn tiers(&self) -> Result<Vec<Tier>, Failure> {
@@ -177,6 +212,31 @@ impl Resources for World {
     }
 }
 
+/// Keys are used, and never held by somebody else.
+#[async_trait]
+impl Idempotency for World {
+    async fn begin(&self, request: &RepeatableRequest) -> Result<Begun, Failure> {
+        let answers = self.answers.lock().unwrap();
+        let known = answers.get(&request.key).cloned();
+        Ok(known.map_or(
+            Begun::Run {
+                intent: request.attempt,
+            },
+            Begun::Answered,
+        ))
+    }
+
+    async fn finish(&self, _: Uuid, answer: &StoredAnswer) -> Result<(), Failure> {
+        let mut answers = self.answers.lock().unwrap();
+        answers.insert("once".to_owned(), answer.clone());
+        Ok(())
+    }
+
+    async fn release(&self, _: Uuid) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
 #[async_trait]
 impl Dependency for World {
     fn name(&self) -> &'static str {
@@ -186,6 +246,12 @@ impl Dependency for World {
     async fn check(&self) -> Result<(), Failure> {
         Ok(())
     }
+}
+
+fn heard_now() -> Arc<Freshness> {
+    let freshness = Freshness::default();
+    freshness.set(Some(Duration::ZERO));
+    Arc::new(freshness)
 }
 
 /// A server over the world, with short deadlines.
@@ -202,6 +268,7 @@ impl Server {
         let service = Service::new(Ports {
             keys: world.clone(),
             directory: world.clone(),
+            freshness: heard_now(),
             resources: world.clone(),
             dependencies: vec![world.clone()],
         })
@@ -213,7 +280,14 @@ impl Server {
             drain_timeout_seconds: 3.0,
             ..Limits::default()
         };
-        let context = start::context(Arc::new(service), world.clone(), None, &limits).unwrap();
+        let context = start::context(
+            Arc::new(service),
+            world.clone(),
+            world.clone(),
+            None,
+            &limits,
+        )
+        .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();

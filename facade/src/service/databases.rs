@@ -1,6 +1,9 @@
 //! Databases: ask for one, see one, see many. Reads and writes through ports.
 
-use daap_crds::name::{DatabaseName, NameError, TeamName};
+use daap_crds::{
+    DaapDatabase,
+    name::{DatabaseName, NameError, TeamName},
+};
 use uuid::Uuid;
 
 use super::Service;
@@ -8,6 +11,7 @@ use crate::domain::{
     actor::Actor,
     database::{Database, DatabaseFilter, NewDatabase},
     failure::{Code, Failure, FieldError},
+    history::Recorded,
     page::{self, Page},
     policy::{Action, Ownership, Verdict, decide},
 };
@@ -45,6 +49,15 @@ pub struct DatabaseList {
     pub next_cursor: Option<String>,
 }
 
+/// A slice of what changed in a database, and the cursor for the next.
+#[derive(Debug)]
+pub struct HistorySlice {
+    /// The slice.
+    pub items: Vec<Recorded>,
+    /// The cursor, when there are more.
+    pub next_cursor: Option<String>,
+}
+
 impl Service {
     /// Asks for a database. `intent` is the audit row that says so, already committed.
     pub async fn create_database(
@@ -56,7 +69,22 @@ impl Service {
         permit_owner(actor, asked.owner_team.as_deref())?;
         let new = self.checked(actor, asked, intent)?;
         self.check_tier(&new.tier).await?;
-        self.ports.resources.create_database(&new, intent).await
+        let resource = self.ports.resources.create_database(&new, intent).await?;
+        self.kept(resource).await
+    }
+
+    /// What would come of asking for a database: every check, also those of the API server, and no effect.
+    pub async fn rehearse_database(
+        &self,
+        actor: &Actor,
+        asked: CreateDatabase,
+    ) -> Result<Database, Failure> {
+        permit_owner(actor, asked.owner_team.as_deref())?;
+        let new = self.checked(actor, asked, Uuid::nil())?;
+        self.check_tier(&new.tier).await?;
+        let resource = self.ports.resources.rehearse_database(&new).await?;
+        Database::from_resource(resource)
+            .ok_or_else(|| Failure::internal("the API server rehearsed a database without an id"))
     }
 
     /// The database with this id, if it exists for the actor.
@@ -101,6 +129,46 @@ impl Service {
         Ok(DatabaseList {
             items,
             next_cursor: next.map(|position| page::encode(position, &fingerprint)),
+        })
+    }
+
+    /// The record of what a request just made. When it cannot be kept, the mirror does it: it was made.
+    async fn kept(&self, resource: DaapDatabase) -> Result<Database, Failure> {
+        if let Err(failure) = self.ports.directory.keep(&resource).await {
+            tracing::warn!(
+                error.message = failure.cause_text(),
+                "a record is left to the mirror"
+            );
+        }
+        Database::from_resource(resource)
+            .ok_or_else(|| Failure::internal("the API server stored a database without an id"))
+    }
+
+    /// A slice of what changed in a database, oldest first.
+    pub async fn history(
+        &self,
+        actor: &Actor,
+        id: &str,
+        limit: Option<usize>,
+        cursor: Option<&str>,
+    ) -> Result<HistorySlice, Failure> {
+        let database = self.database(actor, id).await?;
+        let limit = checked_limit(limit)?;
+        let list = format!("history {}", database.id);
+        let after = cursor
+            .map(|cursor| page::decode_number(cursor, &list).ok_or_else(foreign_cursor))
+            .transpose()?;
+        let mut items = self
+            .ports
+            .directory
+            .history(database.id, after, limit + 1)
+            .await?;
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let last = items.last().filter(|_| more);
+        Ok(HistorySlice {
+            next_cursor: last.map(|last| page::encode_number(last.number, &list)),
+            items,
         })
     }
 

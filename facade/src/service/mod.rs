@@ -5,16 +5,19 @@
 
 pub mod access;
 pub mod databases;
+pub mod freshness;
 pub mod ports;
 pub mod readiness;
 pub mod tiers;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use daap_crds::{
     DaapDatabase,
     validation::{Rules, SchemaError},
 };
+
+use crate::domain::failure::Failure;
 
 /// How the use cases reach the world.
 pub struct Ports {
@@ -24,7 +27,9 @@ pub struct Ports {
     pub directory: Arc<dyn ports::DatabaseDirectory>,
     /// The custom resources.
     pub resources: Arc<dyn ports::Resources>,
-    /// What the facade is not ready without.
+    /// How fresh those records are.
+    pub freshness: Arc<freshness::Freshness>,
+    /// What the facade depends on.
     pub dependencies: Vec<Arc<dyn ports::Dependency>>,
 }
 
@@ -35,6 +40,14 @@ pub struct Service {
 }
 
 impl Service {
+    /// How old the record of the cluster is, when readers must be told.
+    ///
+    /// # Errors
+    /// When there is none yet.
+    pub fn staleness(&self) -> Result<Option<Duration>, Failure> {
+        self.ports.freshness.staleness()
+    }
+
     /// The use cases over these ports.
     ///
     /// # Errors

@@ -1,6 +1,9 @@
 //! What the use cases need from the world. Traits only; `store` and `cluster` implement them.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
+use daap_crds::DaapDatabase;
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -9,6 +12,7 @@ use crate::domain::{
     api_key::KeyDigest,
     database::{Database, DatabaseFilter, NewDatabase},
     failure::Failure,
+    history::Recorded,
     page::{Page, Position},
     policy::Kind,
     tier::Tier,
@@ -70,11 +74,10 @@ pub trait AuditLog: Send + Sync {
     ) -> Result<(), Failure>;
 }
 
-/// Where records of databases are read.
+/// Where records of databases are read: the mirror of the cluster.
 ///
-/// The one seam between the use cases and the place the records come from: today the live cluster, later the mirror
-/// in PostgreSQL, without any change on this side. A `team` narrows every answer to databases of that team, inside
-/// the look-up, so that an id of another team costs and answers the same as one that never was.
+/// A `team` narrows every answer to databases of that team, inside the look-up, so that an id of another team costs
+/// and answers the same as one that never was.
 #[async_trait]
 pub trait DatabaseDirectory: Send + Sync {
     /// The database with this id.
@@ -87,6 +90,20 @@ pub trait DatabaseDirectory: Send + Sync {
         after: Option<Position>,
         limit: usize,
     ) -> Result<Page<Database>, Failure>;
+
+    /// What changed in a database, oldest first, after the change of this number.
+    async fn history(
+        &self,
+        id: Uuid,
+        after: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<Recorded>, Failure>;
+
+    /// Keeps what a request just made of a resource, so that every replica answers with it at once.
+    async fn keep(&self, resource: &DaapDatabase) -> Result<(), Failure>;
+
+    /// How long ago the cluster was last heard. Absent: it never was, so nothing is known yet.
+    async fn age(&self) -> Result<Option<Duration>, Failure>;
 }
 
 /// The custom resources.
@@ -94,7 +111,14 @@ pub trait DatabaseDirectory: Send + Sync {
 pub trait Resources: Send + Sync {
     /// Creates the database, in its team's namespace, which is made when it is missing. A namesake that this same
     /// intent made is taken for it; any other is [`NameTaken`](crate::domain::failure::Code::NameTaken).
-    async fn create_database(&self, new: &NewDatabase, intent: Uuid) -> Result<Database, Failure>;
+    async fn create_database(
+        &self,
+        new: &NewDatabase,
+        intent: Uuid,
+    ) -> Result<DaapDatabase, Failure>;
+
+    /// What creating the database would make of it. Has no effect.
+    async fn rehearse_database(&self, new: &NewDatabase) -> Result<DaapDatabase, Failure>;
 
     /// Every tier, by name.
     async fn tiers(&self) -> Result<Vec<Tier>, Failure>;
@@ -103,12 +127,72 @@ pub trait Resources: Send + Sync {
     async fn tier(&self, name: &str) -> Result<Option<Tier>, Failure>;
 }
 
-/// Something without which the facade is not ready.
+/// Something that the facade depends on.
 #[async_trait]
 pub trait Dependency: Send + Sync {
     /// What it is called in `/ready`.
     fn name(&self) -> &'static str;
 
+    /// Whether nothing can be answered without it. Without any other, reads still can.
+    fn is_essential(&self) -> bool {
+        true
+    }
+
     /// Whether it answers.
     async fn check(&self) -> Result<(), Failure>;
+}
+
+/// A request that a client may repeat without a second effect.
+#[derive(Debug, Clone)]
+pub struct RepeatableRequest {
+    /// The team of the key: what one team uses means nothing to another.
+    pub team: String,
+    /// The method and the path.
+    pub target: String,
+    /// The idempotency key.
+    pub key: String,
+    /// Of query and body.
+    pub fingerprint: [u8; 32],
+    /// This try: its audit intent, already committed.
+    pub attempt: Uuid,
+}
+
+/// An answer to be given again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers that belong to what was done.
+    pub headers: Vec<(String, String)>,
+    /// The body, without what is shown only once.
+    pub body: Vec<u8>,
+}
+
+/// What is known about an idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// Nothing was done that holds: go on, and mark the effect with this intent.
+    Run {
+        /// The intent of the first try.
+        intent: Uuid,
+    },
+    /// It was answered.
+    Answered(StoredAnswer),
+    /// An earlier try still runs.
+    Running,
+    /// The key was used for something else.
+    OtherRequest,
+}
+
+/// What was answered to requests with an idempotency key.
+#[async_trait]
+pub trait Idempotency: Send + Sync {
+    /// Takes the key for a try, or tells why not.
+    async fn begin(&self, request: &RepeatableRequest) -> Result<Begun, Failure>;
+
+    /// Keeps the answer of a try.
+    async fn finish(&self, attempt: Uuid, answer: &StoredAnswer) -> Result<(), Failure>;
+
+    /// Lets another try begin at once, because the answer of this one does not hold.
+    async fn release(&self, attempt: Uuid) -> Result<(), Failure>;
 }

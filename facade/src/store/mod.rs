@@ -1,10 +1,14 @@
-//! The metadata database. The only SQL of the facade: keys, the audit log, migrations.
+//! The metadata database. The only SQL of the facade: keys, the audit log, the
+//! mirror of the cluster, migrations.
 //!
 //! In: domain and port types. Out: the same, or a failure that says the database does not answer.
 
 mod audit;
+mod databases;
+mod idempotency;
 mod keys;
 mod migrate;
+mod mirror;
 mod pool;
 
 use std::{sync::Arc, time::Duration};
@@ -16,6 +20,7 @@ use tokio::sync::OnceCell;
 pub use self::{
     keys::NewKey,
     migrate::{MigrateError, migrate},
+    mirror::{MirrorLock, PresentRecord, Wish},
     pool::{PoolError, StoreSettings, pool},
 };
 use crate::{domain::failure::Failure, service::ports::Dependency};

@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::world::{RunningController, SOON, World};
 
+mod mirror;
+
 /// A facade that serves, and a client for each kind of caller.
 struct Facade {
     platform: RestClient,
@@ -37,6 +39,11 @@ impl Facade {
             database_ca: None,
             database_connections: 4,
         };
+        Self::start_on(world, store).await
+    }
+
+    /// One more replica on a metadata database.
+    async fn start_on(world: &World, store: StoreSettings) -> Self {
         let certificates = Scratch::new("facade").unwrap();
         let authority = Authority::new("test").unwrap();
         let server = authority
@@ -60,8 +67,14 @@ impl Facade {
         let running = running.unwrap();
         let url = format!("https://{}", running.address());
         let client = |key: &str| RestClient::new(&url, authority.certificate(), key).unwrap();
+        let platform = client(&key(&store, None).await);
+        wait::until("the facade being ready", SOON, async || {
+            platform.get("/ready").await?.expect(StatusCode::OK)
+        })
+        .await
+        .unwrap();
         Self {
-            platform: client(&key(&store, None).await),
+            platform,
             shop: client(&key(&store, Some("shop")).await),
             billing: client(&key(&store, Some("billing")).await),
             store,
@@ -91,7 +104,7 @@ async fn key(store: &StoreSettings, team: Option<&str>) -> String {
     let asked = Bootstrap {
         name: "test".to_owned(),
         team: team.map(str::to_owned),
-        force: false,
+        force: true,
     };
     daap_facade::bootstrap(daap_facade::pool(store).unwrap(), &asked)
         .await

@@ -31,7 +31,6 @@ pub use network_policy::{DEFAULT_DENY, instance_policy_name};
 pub use object_store::{
     KEY_ACCESS_KEY_ID, KEY_CA, KEY_REGION, KEY_SECRET_ACCESS_KEY, database_url,
 };
-pub use secret::KEY_PASSWORD;
 
 /// Everything that is made for a database.
 #[derive(Clone, PartialEq)]

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use daap_crds::cnpg;
+use daap_crds::{
+    cnpg,
+    connection_secret::{AUTHORITY, PASSWORD, POOLER_HOST, POOLER_URI, URI, USERNAME},
+};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 
 use super::{
@@ -10,8 +13,6 @@ use super::{
     host, metadata,
 };
 
-/// The key of a password in every Secret.
-pub const KEY_PASSWORD: &str = "password";
 /// What PostgreSQL and the pooler listen on.
 const PORT: &str = "5432";
 
@@ -36,10 +37,7 @@ fn build_role_secret(desired: &Desired, name: String, role: &str, password: &Pas
     Secret {
         metadata,
         type_: Some("kubernetes.io/basic-auth".to_owned()),
-        data: Some(data([
-            ("username", role),
-            (KEY_PASSWORD, password.reveal()),
-        ])),
+        data: Some(data([(USERNAME, role), (PASSWORD, password.reveal())])),
         ..Secret::default()
     }
 }
@@ -57,19 +55,19 @@ pub(super) fn build_connection_secret(desired: &Desired) -> Option<Secret> {
         ("host", &primary),
         ("port", PORT),
         ("database", APPLICATION),
-        ("username", APPLICATION),
-        (KEY_PASSWORD, password),
-        ("uri", &uri(&primary, password)),
+        (USERNAME, APPLICATION),
+        (PASSWORD, password),
+        (URI, &uri(&primary, password)),
     ]);
     if desired.template.pooling.is_some() {
         let pooler = host(identity, &identity.name.pooler());
         data.insert(
-            "pooler-uri".to_owned(),
+            POOLER_URI.to_owned(),
             ByteString(uri(&pooler, password).into_bytes()),
         );
-        data.insert("pooler-host".to_owned(), ByteString(pooler.into_bytes()));
+        data.insert(POOLER_HOST.to_owned(), ByteString(pooler.into_bytes()));
     }
-    data.insert("ca.crt".to_owned(), certificate);
+    data.insert(AUTHORITY.to_owned(), certificate);
     Some(Secret {
         metadata: metadata(identity, identity.name.connection_secret()),
         type_: Some("servicebinding.io/postgresql".to_owned()),

@@ -7,7 +7,7 @@ mod symptoms;
 use daap_crds::{
     DaapDatabase, DaapTierRevision,
     cnpg::Cluster,
-    condition, database,
+    condition, connection_secret, database,
     database::{AdmissionStatus, Incarnation, State},
     label,
     reason::Reason,
@@ -20,7 +20,6 @@ use k8s_openapi::{
 use kube::ResourceExt as _;
 
 use super::{
-    build::KEY_PASSWORD,
     observe::{Children, Observed, StoreLookup},
     plan::{Assessment, Claim, Converge, Desired, Health, Password, Plan, Store, Trouble},
 };
@@ -481,7 +480,7 @@ fn operator_not_installed() -> Trouble {
 }
 
 fn password(secret: &Secret) -> Option<Password> {
-    let ByteString(bytes) = secret.data.as_ref()?.get(KEY_PASSWORD)?;
+    let ByteString(bytes) = secret.data.as_ref()?.get(connection_secret::PASSWORD)?;
     let text = String::from_utf8(bytes.clone())
         .ok()
         .filter(|text| !text.is_empty())?;
