@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use http::{Method, StatusCode, header::HeaderMap};
+use http::{
+    Method, StatusCode,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
 use serde_json::Value;
 
 /// How long one request may take.
@@ -14,6 +17,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub struct RestClient {
     url: String,
     key: String,
+    headers: HeaderMap,
     http: reqwest::Client,
 }
 
@@ -40,6 +44,7 @@ impl RestClient {
         Ok(Self {
             url: url.to_owned(),
             key: key.to_owned(),
+            headers: HeaderMap::new(),
             http: http.context("making an HTTP client")?,
         })
     }
@@ -53,6 +58,16 @@ impl RestClient {
         }
     }
 
+    /// The same client, which sends one more header with every request.
+    #[must_use]
+    pub fn with_header(&self, name: HeaderName, value: &str) -> Self {
+        let mut client = self.clone();
+        if let Ok(value) = HeaderValue::from_str(value) {
+            client.headers.insert(name, value);
+        }
+        client
+    }
+
     /// Sends a request, with a JSON body unless it is null.
     pub async fn send(&self, method: Method, path: &str, body: &Value) -> Result<Answer> {
         let what = format!("{method} {path}");
@@ -63,7 +78,11 @@ impl RestClient {
         if !body.is_null() {
             request = request.json(body);
         }
-        let response = request.send().await.with_context(|| what.clone())?;
+        let response = request
+            .headers(self.headers.clone())
+            .send()
+            .await
+            .with_context(|| what.clone())?;
         let (status, headers) = (response.status(), response.headers().clone());
         let text = response.text().await.with_context(|| what)?;
         Ok(Answer {
@@ -76,6 +95,16 @@ impl RestClient {
     /// Reads.
     pub async fn get(&self, path: &str) -> Result<Answer> {
         self.send(Method::GET, path, &Value::Null).await
+    }
+
+    /// Changes.
+    pub async fn patch(&self, path: &str, body: &Value) -> Result<Answer> {
+        self.send(Method::PATCH, path, body).await
+    }
+
+    /// Removes.
+    pub async fn delete(&self, path: &str) -> Result<Answer> {
+        self.send(Method::DELETE, path, &Value::Null).await
     }
 
     /// Makes.

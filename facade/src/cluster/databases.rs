@@ -49,7 +49,7 @@ impl Cluster {
         };
         let resource = new.resource(Uuid::nil());
         match within_deadline(databases.create(&only_checks, &resource)).await {
-            Ok(created) => Ok(created),
+            Ok(checked) => Ok(unstored(checked)),
             Err(kube::Error::Api(status)) if status.is_already_exists() => Err(name_taken(new)),
             Err(kube::Error::Api(status)) if status.is_invalid() => Err(refused(&status)),
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(unborn(new)),
@@ -63,8 +63,13 @@ fn unborn(new: &NewDatabase) -> DaapDatabase {
     let mut resource = new.resource(Uuid::nil());
     resource.metadata.uid = Some(Uuid::new_v4().to_string());
     resource.metadata.generation = Some(1);
-    resource.metadata.resource_version = Some("0".to_owned());
     resource.metadata.creation_timestamp = Some(Time(Timestamp::now()));
+    unstored(resource)
+}
+
+/// With a version that no stored resource has: what was only checked has none.
+fn unstored(mut resource: DaapDatabase) -> DaapDatabase {
+    resource.metadata.resource_version = Some("0".to_owned());
     resource
 }
 

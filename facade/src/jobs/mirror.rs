@@ -33,7 +33,7 @@ pub async fn run(store: Store, cluster: Cluster, shutdown: CancellationToken) {
     let mut told = None;
     while !shutdown.is_cancelled() {
         let ended = shutdown
-            .run_until_cancelled(Mirror::lead(&store, &cluster))
+            .run_until_cancelled(Box::pin(Mirror::lead(&store, &cluster)))
             .await;
         let Some(ended) = ended else { return };
         let cause = ended.err().map(|failure| failure.cause_text());
@@ -82,7 +82,7 @@ impl<'a> Mirror<'a> {
             listing: HashSet::new(),
             listed: false,
         };
-        mirror.follow().await
+        Box::pin(mirror.follow()).await
     }
 
     async fn follow(&mut self) -> Result<(), Failure> {

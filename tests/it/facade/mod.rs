@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::world::{RunningController, SOON, World};
 
+mod idempotency;
 mod mirror;
 
 /// A facade that serves, and a client for each kind of caller.
