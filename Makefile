@@ -101,11 +101,14 @@ advisories: $(CARGO_DENY) ## Looks for known weaknesses of dependencies. Downloa
 $(CARGO_DENY):
 	$(call stage,build cargo-deny,env --unset=CARGO_TARGET_DIR $(CARGO) install --quiet --locked --root $(CARGO_DENY_ROOT) --version $(CARGO_DENY_VERSION) cargo-deny)
 
-.PHONY: test test-programs test-integration
-test: check test-programs test-integration ## Runs every test. Needs nothing that was started before.
+.PHONY: test test-programs check-contract test-integration
+test: check test-programs check-contract test-integration ## Runs every test. Needs nothing that was started before.
 
 test-programs:
 	$(call stage,programs and images,$(CLUSTER) build)
 
+check-contract: ## Holds the contract of the REST API against linters, a tester, and generated clients.
+	$(call stage,contract,$(CARGO) test --locked --workspace --test it -- contract::)
+
 test-integration:
-	$(call stage,integration tests,$(CARGO) test --locked --workspace --test it)
+	$(call stage,integration tests,$(CARGO) test --locked --workspace --test it -- --skip contract::)

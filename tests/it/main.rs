@@ -7,6 +7,7 @@
 
 mod architecture;
 mod cluster;
+mod contract;
 mod controller;
 mod facade;
 mod manifests;

@@ -1,12 +1,25 @@
 //! The OpenAPI document, and what the server reads from it: which operations there are, which of them need a key,
 //! which query parameters each one knows, and the schemas of bodies. Pure.
+//!
+//! poem-openapi writes what the operations say of themselves. What is the same for all of them is added here, so that
+//! nobody has to repeat it: [`answers`], [`bounds`], [`examples`]; [`tidy`] brings it into the usual spelling.
 
-use std::collections::HashMap;
+mod answers;
+mod bounds;
+mod examples;
+#[cfg(test)]
+mod tests;
+mod tidy;
+mod walk;
+
+use std::collections::{BTreeSet, HashMap};
 
 use poem_openapi::{ContactObject, LicenseObject, OpenApiService};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use thiserror::Error;
 
+pub(crate) use self::tidy::without_charset;
+use self::walk::{elements, operations, schema_name};
 use super::{databases::Databases, history::Histories, system::System, tiers::Tiers};
 
 /// The generated document cannot be used, which a test excludes.
@@ -66,12 +79,8 @@ impl Contract {
     /// # Errors
     /// [`ContractError`] when it cannot be used.
     pub fn generate() -> Result<Self, ContractError> {
-        let mut document: Value = serde_json::from_str(&openapi_service().spec())?;
+        let document = completed(serde_json::from_str(&openapi_service().spec())?);
         let bodies = names_of_bodies(&document);
-        for name in &bodies {
-            close(&mut document, name);
-        }
-        offer_idempotency(&mut document);
         let bodies = bodies
             .into_iter()
             .map(|name| Ok((name.clone(), rules(&document, &name)?)));
@@ -101,27 +110,23 @@ impl Contract {
 
     /// Every operation.
     pub fn operations(&self) -> Vec<Operation> {
-        let operations = each_operation(&self.document);
-        operations
+        operations(&self.document)
             .map(|(path, method, operation)| read_operation(path, method, operation))
             .collect()
     }
 }
 
-fn each_operation(document: &Value) -> impl Iterator<Item = (&String, &String, &Value)> {
-    let operations =
-        |(path, item)| entries(item).map(move |(method, operation)| (path, method, operation));
-    entries(&document["paths"]).flat_map(operations)
-}
-
-/// The members of an object; none of anything else.
-fn entries(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
-    value.as_object().map(Map::iter).into_iter().flatten()
+fn completed(mut document: Value) -> Value {
+    // The service runs inside of the organisation whose teams use it.
+    document["servers"][0]["x-internal"] = json!(true);
+    answers::state(&mut document);
+    tidy::tidy(&mut document);
+    bounds::state(&mut document);
+    examples::add(&mut document);
+    document
 }
 
 fn read_operation(path: &str, method: &str, operation: &Value) -> Operation {
-    let list = |value: &'_ Value| value.as_array().cloned().unwrap_or_default();
-    let parameters = list(&operation["parameters"]);
     Operation {
         method: method.to_uppercase(),
         path: path.to_owned(),
@@ -129,10 +134,9 @@ fn read_operation(path: &str, method: &str, operation: &Value) -> Operation {
             .as_str()
             .unwrap_or_default()
             .to_owned(),
-        secured: !list(&operation["security"]).is_empty(),
+        secured: elements(&operation["security"]).next().is_some(),
         takes_body: operation.get("requestBody").is_some(),
-        parameters: parameters
-            .iter()
+        parameters: elements(&operation["parameters"])
             .filter(|parameter| parameter["in"] == "query")
             .filter_map(|parameter| parameter["name"].as_str().map(str::to_owned))
             .collect(),
@@ -140,42 +144,11 @@ fn read_operation(path: &str, method: &str, operation: &Value) -> Operation {
 }
 
 fn names_of_bodies(document: &Value) -> Vec<String> {
-    let references = each_operation(document).filter_map(|(_, _, operation)| {
-        operation
-            .pointer("/requestBody/content/application~1json/schema/$ref")
-            .and_then(Value::as_str)
-    });
-    references
-        .filter_map(|reference| reference.rsplit('/').next().map(str::to_owned))
-        .collect()
-}
-
-/// Says of a body's schema that unknown fields are refused, which poem-openapi does without saying so.
-fn close(document: &mut Value, name: &str) {
-    if let Some(schema) = document["components"]["schemas"][name].as_object_mut() {
-        schema.insert("additionalProperties".to_owned(), json!(false));
-    }
-}
-
-/// Every POST that needs a key may be repeated: the server sees to it before the operation runs.
-fn offer_idempotency(document: &mut Value) {
-    let paths = document["paths"].as_object_mut().into_iter().flatten();
-    let posts = paths.filter_map(|(_, item)| item.get_mut("post"));
-    for post in posts.filter(|post| post.get("security").is_some()) {
-        let parameter = json!({
-            "name": "Idempotency-Key",
-            "in": "header",
-            "required": false,
-            "description": "Makes the request safe to repeat: for 24 hours, the same key with the same body is answered the \
-                same, with 'Idempotency-Replayed: true', and has no second effect. With another body it is refused (422); \
-                while the first one runs, too (409). What is shown only once is not shown again.",
-            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
-        });
-        match post["parameters"].as_array_mut() {
-            Some(parameters) => parameters.push(parameter),
-            None => post["parameters"] = json!([parameter]),
-        }
-    }
+    let schemas = operations(document)
+        .flat_map(|(_, _, operation)| walk::entries(&operation["requestBody"]["content"]))
+        .map(|(_, content)| &content["schema"]["$ref"]);
+    let names: BTreeSet<_> = schemas.filter_map(schema_name).collect();
+    names.into_iter().map(str::to_owned).collect()
 }
 
 fn rules(document: &Value, name: &str) -> Result<jsonschema::Validator, ContractError> {
@@ -184,91 +157,4 @@ fn rules(document: &Value, name: &str) -> Result<jsonschema::Validator, Contract
         name: name.to_owned(),
         cause: error.to_string(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn committed_contract_is_current() {
-        let committed = include_str!("../../../manifests/openapi.json");
-        let current = Contract::generate().unwrap().text().unwrap();
-        assert!(
-            committed == current,
-            "manifests/openapi.json is out of date: run `make openapi`"
-        );
-    }
-
-    /// What every operation must tell its readers.
-    #[test]
-    fn every_operation_is_described() {
-        let contract = Contract::generate().unwrap();
-        for (path, method, operation) in each_operation(contract.document()) {
-            for member in ["operationId", "summary", "description"] {
-                assert!(
-                    operation[member]
-                        .as_str()
-                        .is_some_and(|text| !text.is_empty()),
-                    "{method} {path}: {member}"
-                );
-            }
-            assert!(
-                operation["tags"]
-                    .as_array()
-                    .is_some_and(|tags| !tags.is_empty()),
-                "{method} {path}: tags"
-            );
-            for (status, response) in operation["responses"].as_object().unwrap() {
-                assert!(
-                    response["description"]
-                        .as_str()
-                        .is_some_and(|text| !text.is_empty()),
-                    "{method} {path}: {status}"
-                );
-                let problem = response["content"]
-                    .get("application/problem+json")
-                    .is_some();
-                assert_eq!(
-                    problem,
-                    status.starts_with(['4', '5']),
-                    "{method} {path}: {status}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn tells_the_server_what_it_needs() {
-        let operations = Contract::generate().unwrap().operations();
-        let create = operations
-            .iter()
-            .find(|operation| operation.id == "createDatabase")
-            .unwrap();
-        assert!(create.secured && create.takes_body);
-        let list = operations
-            .iter()
-            .find(|operation| operation.id == "listDatabases")
-            .unwrap();
-        assert_eq!(
-            list.parameters,
-            [
-                "limit",
-                "cursor",
-                "status",
-                "tier",
-                "owner_team",
-                "q",
-                "created_from",
-                "created_before"
-            ]
-        );
-        assert!(
-            !operations
-                .iter()
-                .find(|operation| operation.id == "getHealth")
-                .unwrap()
-                .secured
-        );
-    }
 }

@@ -6,10 +6,11 @@
 use poem_openapi::{
     Object,
     registry::{MetaHeader, MetaMediaType, MetaResponse, MetaSchema, MetaSchemaRef},
-    types::Type as _,
+    types::{ToJSON as _, Type as _},
 };
+use serde_json::Value;
 
-use crate::domain::failure::{Code, Failure};
+use crate::domain::failure::{Code, Failure, FieldError};
 
 /// The media type of problem documents.
 pub const CONTENT_TYPE: &str = "application/problem+json";
@@ -88,6 +89,7 @@ pub const fn status(code: Code) -> u16 {
         Code::BodyTooLarge => 413,
         Code::UnsupportedMediaType => 415,
         Code::InvalidFields | Code::IdempotencyKeyReused => 422,
+        Code::RateLimited => 429,
         Code::Internal => 500,
         Code::Unavailable => 503,
     }
@@ -116,6 +118,31 @@ pub fn responses(statuses: &[u16]) -> Vec<MetaResponse> {
         .collect()
 }
 
+/// How the contract describes the failures that are answered with a status, as JSON.
+pub fn response(status: u16) -> Value {
+    let response = responses(&[status]).pop();
+    response
+        .and_then(|response| serde_json::to_value(response).ok())
+        .unwrap_or_default()
+}
+
+/// A problem document as it may be answered with a status. Absent: nothing is answered with it.
+pub fn example(status: u16) -> Option<Value> {
+    let code = Code::ALL
+        .into_iter()
+        .find(|code| self::status(*code) == status)?;
+    let errors = match status {
+        400 => vec![FieldError::new("?limit", "must be at most 200")],
+        422 => vec![FieldError::new("/tier", "there is no such tier")],
+        _ => Vec::new(),
+    };
+    let failure = Failure {
+        errors,
+        ..Failure::new(code, description(status))
+    };
+    Problem::new(&failure, "0198f3a2-5b7c-7d10-9a44-3f0f6f0b6c11").to_json()
+}
+
 const fn description(status: u16) -> &'static str {
     match status {
         400 => "The request is malformed, or a parameter is unknown or has no usable value.",
@@ -128,6 +155,7 @@ const fn description(status: u16) -> &'static str {
         413 => "The body is larger than 1 MiB.",
         415 => "The body is not in an accepted media type.",
         422 => "One or more fields break a rule.",
+        429 => "Too many requests were sent with this key.",
         503 => {
             "Something that is needed does not answer at the moment. Nothing was done, or what was done is kept: try again."
         }
@@ -151,7 +179,7 @@ fn headers(status: u16) -> Vec<MetaHeader> {
             };
             vec![header("WWW-Authenticate", "How to authenticate.", schema)]
         }
-        503 => {
+        429 | 503 => {
             let schema = MetaSchema {
                 minimum: Some(0.0),
                 maximum: Some(3600.0),
@@ -219,6 +247,7 @@ mod tests {
         400 malformed-body Malformed body
         400 invalid-parameter Invalid parameter
         422 invalid-fields Invalid fields
+        429 rate-limited Too many requests
         409 name-taken Name taken
         409 namespace-conflict Namespace not usable
         412 precondition-failed Changed meanwhile

@@ -26,6 +26,8 @@ pub enum Code {
     InvalidParameter,
     /// Fields break rules.
     InvalidFields,
+    /// The key has sent too many requests.
+    RateLimited,
     /// Something of that name exists.
     NameTaken,
     /// The team's namespace exists and is not DAAP's.
@@ -44,7 +46,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::NotFound,
@@ -55,6 +57,7 @@ impl Code {
         Self::MalformedBody,
         Self::InvalidParameter,
         Self::InvalidFields,
+        Self::RateLimited,
         Self::NameTaken,
         Self::NamespaceConflict,
         Self::PreconditionFailed,
@@ -77,6 +80,7 @@ impl Code {
             Self::MalformedBody => "malformed-body",
             Self::InvalidParameter => "invalid-parameter",
             Self::InvalidFields => "invalid-fields",
+            Self::RateLimited => "rate-limited",
             Self::NameTaken => "name-taken",
             Self::NamespaceConflict => "namespace-conflict",
             Self::PreconditionFailed => "precondition-failed",
@@ -100,6 +104,7 @@ impl Code {
             Self::MalformedBody => "Malformed body",
             Self::InvalidParameter => "Invalid parameter",
             Self::InvalidFields => "Invalid fields",
+            Self::RateLimited => "Too many requests",
             Self::NameTaken => "Name taken",
             Self::NamespaceConflict => "Namespace not usable",
             Self::PreconditionFailed => "Changed meanwhile",

@@ -1,7 +1,7 @@
 //! Responses: what an operation answered, or the problem document of what failed. Pure.
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem_openapi::{
@@ -10,7 +10,10 @@ use poem_openapi::{
 };
 
 use crate::{
-    api::problem::{CONTENT_TYPE, Problem, status},
+    api::{
+        contract::without_charset,
+        problem::{CONTENT_TYPE, Problem, status},
+    },
     domain::failure::{Code, Failure},
 };
 
@@ -24,7 +27,23 @@ pub async fn from_poem(response: poem::Response) -> Result<Answer, Failure> {
     let mut answer = Response::new(Full::new(bytes));
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = parts.headers;
+    state_json_plainly(answer.headers_mut());
     Ok(answer)
+}
+
+/// Answers in JSON have the media type that the contract states.
+fn state_json_plainly(headers: &mut HeaderMap) {
+    let json = headers.get(header::CONTENT_TYPE).is_some_and(|value| {
+        value
+            .to_str()
+            .is_ok_and(|text| without_charset(text) == "application/json")
+    });
+    if json {
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+    }
 }
 
 /// The problem document of a failure.

@@ -119,6 +119,7 @@ impl Gate {
             .routes
             .find(call.parts.method.as_str(), call.parts.uri.path())?;
         let Some(rule) = route.rule else {
+            route.check_parameters(call.parts.uri.query())?;
             return self.run(call, None, Bytes::new()).await;
         };
         let authorization = call

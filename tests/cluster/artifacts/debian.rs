@@ -38,6 +38,19 @@ pub fn ensure(packages: &[&str]) -> anyhow::Result<()> {
         .with_context(|| format!("these Debian packages are missing: {names}"))
 }
 
+/// The machine's own pip, which knows how the machine reaches its package index.
+pub(super) fn pip() -> anyhow::Result<Command> {
+    let pip = || {
+        let mut python = Command::new("python3");
+        python.args(["-m", "pip"]);
+        python
+    };
+    if command::run(pip().arg("--version")).is_err() {
+        ensure(&["python3-pip"])?;
+    }
+    Ok(pip())
+}
+
 /// Where the machine gets its own release from, such as a mirror near to it.
 pub(super) fn mirror() -> anyhow::Result<String> {
     let release = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;

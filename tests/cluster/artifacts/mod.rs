@@ -4,6 +4,7 @@
 
 mod cache;
 mod command;
+mod contract_tools;
 pub mod debian;
 mod go;
 mod images;
@@ -19,6 +20,7 @@ use anyhow::anyhow;
 
 pub use self::{
     cache::cache_dir,
+    contract_tools::{ContractTools, contract_tools, input as contract_input},
     images::{image, image_name},
     manifests::manifest,
 };

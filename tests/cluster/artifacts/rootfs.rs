@@ -7,8 +7,6 @@ use std::{
     process::Command,
 };
 
-use anyhow::Context;
-
 use super::{
     cache::{self, Key},
     command, debian, images,
@@ -94,7 +92,7 @@ pub(super) fn key() -> anyhow::Result<Key> {
 
 fn build(out: &Path) -> anyhow::Result<()> {
     debian::ensure(&["mmdebstrap", "debian-archive-keyring"])?;
-    ensure_pip()?;
+    debian::pip()?;
     let mut mmdebstrap = Command::new("mmdebstrap");
     mmdebstrap
         .env("BARMAN_REQUIREMENTS", requirements())
@@ -111,15 +109,6 @@ fn build(out: &Path) -> anyhow::Result<()> {
         .args([SUITE.as_ref(), out.join("root.tar").as_os_str()])
         .arg(debian::mirror()?);
     command::run(&mut mmdebstrap)
-}
-
-/// The machine's own pip, which knows how the machine reaches its package index.
-fn ensure_pip() -> anyhow::Result<()> {
-    let mut pip = Command::new("python3");
-    if command::run(pip.args(["-m", "pip", "--version"])).is_ok() {
-        return Ok(());
-    }
-    debian::ensure(&["python3-pip"]).context("Barman is installed with pip")
 }
 
 fn requirements() -> PathBuf {

@@ -1,0 +1,58 @@
+//! The contract of the REST API, held against tools that others have written. They are installed at fixed versions on
+//! first use; see `tests/contract`.
+
+mod lint;
+
+use std::{
+    os::unix::fs::symlink,
+    process::{Command, Output},
+};
+
+use daap_tests::cluster::{
+    artifacts::{ContractTools, contract_input, contract_tools},
+    scratch::Scratch,
+};
+
+/// A directory to work in, with the npm packages and files of `tests/contract` in it.
+struct Workshop {
+    tools: ContractTools,
+    directory: Scratch,
+}
+
+impl Workshop {
+    fn with(name: &str, files: &[&str]) -> Self {
+        let tools = contract_tools().unwrap();
+        let directory = Scratch::new(name).unwrap();
+        symlink(tools.node_modules(), directory.path().join("node_modules")).unwrap();
+        for file in files {
+            std::fs::copy(contract_input(file), directory.path().join(file)).unwrap();
+        }
+        Self { tools, directory }
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        std::fs::write(self.directory.path().join(file), text).unwrap();
+    }
+
+    fn read(&self, file: &str) -> String {
+        std::fs::read_to_string(self.directory.path().join(file)).unwrap()
+    }
+
+    /// A program of an npm package, to be run in the directory.
+    fn npm_program(&self, name: &str) -> Command {
+        let mut command = self.tools.node();
+        command
+            .current_dir(self.directory.path())
+            .env("NO_COLOR", "1")
+            .arg(self.tools.node_modules().join(".bin").join(name));
+        command
+    }
+}
+
+/// What a tool wrote, whatever its verdict.
+fn output_of(command: &mut Command) -> (Output, String) {
+    let output = command.output().unwrap();
+    let text = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    let text = format!("{}\n{}", text[0], text[1]);
+    (output, text)
+}
