@@ -13,8 +13,10 @@
 //! | [`retention`], [`schedule`] | periods and cron schedules |
 //! | [`phase`], [`condition`], [`reason`] | the vocabulary of status |
 //! | [`manifest`] | the CRDs as files |
+//! | [`acceptance`] | the rules of tiers that are too rich for a CRD |
 //! | [`validation`] | the CRDs' own rules, run without an API server |
 
+pub mod acceptance;
 pub mod cnpg;
 pub mod condition;
 pub mod connection_secret;

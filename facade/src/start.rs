@@ -103,6 +103,7 @@ pub async fn start(
         directory: keeper.clone(),
         freshness: freshness.clone(),
         resources: cluster.clone(),
+        live_tiers: cluster.clone(),
         dependencies: vec![keeper.clone(), freshness.clone(), cluster.clone()],
     })
     .map_err(|error| StartError::Build(error.into()))?;

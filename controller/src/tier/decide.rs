@@ -2,6 +2,7 @@
 
 use daap_crds::{
     DaapTier, DaapTierRevision, DaapTierRevisionSpec, DaapTierRevisionStatus, DaapTierStatus,
+    acceptance::objections,
     condition::{self, Fact},
     label,
     tier_revision::revision_name,
@@ -9,7 +10,7 @@ use daap_crds::{
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
-use super::{accept::objection, observe::Observed};
+use super::observe::Observed;
 
 /// The condition of a revision that new databases are bound to.
 pub const CURRENT: &str = "Current";
@@ -112,9 +113,9 @@ fn acceptance(observed: &Observed) -> Fact {
         );
         return fact(false, "BeingDeleted", message);
     }
-    match objection(&observed.tier.spec, observed.store.as_ref()) {
+    match objections(&observed.tier.spec, observed.store.is_some()).first() {
         None => fact(true, "Accepted", "The tier can be served.".to_owned()),
-        Some(objection) => fact(false, objection.reason, objection.message),
+        Some(objection) => fact(false, objection.reason, objection.message()),
     }
 }
 

@@ -6,7 +6,6 @@
 //!
 //! [`observe`] is the only reader, [`decide`] is pure, and what it says is written here.
 
-pub mod accept;
 pub mod decide;
 pub mod observe;
 

@@ -17,7 +17,8 @@ use serde_json::Value;
 use super::{contract::Contract, pattern, problem};
 use crate::domain::failure::{Code, Failure, FieldError};
 
-const CONTENT_TYPE: &str = "application/json";
+/// The media type of a body.
+pub const JSON: &str = "application/json";
 
 /// A JSON body.
 pub struct Body<T>(pub T);
@@ -33,7 +34,7 @@ impl<'a, T: ParseFromJSON + Type> ApiExtractor<'a> for Body<T> {
 
     fn request_meta() -> Option<MetaRequest> {
         let content = vec![MetaMediaType {
-            content_type: CONTENT_TYPE,
+            content_type: JSON,
             schema: T::schema_ref(),
         }];
         Some(MetaRequest {
@@ -48,34 +49,53 @@ impl<'a, T: ParseFromJSON + Type> ApiExtractor<'a> for Body<T> {
         body: &mut RequestBody,
         _options: ExtractParamOptions<Self::ParamType>,
     ) -> poem::Result<Self> {
-        check_content_type(request.content_type()).map_err(problem::error)?;
-        let contract = request.data::<Arc<Contract>>();
-        let contract = contract.ok_or_else(|| {
-            problem::error(Failure::internal("an operation ran without its contract"))
-        })?;
-        let bytes = body.take()?.into_vec().await.map_err(poem::Error::from)?;
-        parse(contract, &bytes).map(Self).map_err(problem::error)
+        let value = read(request, body, &[JSON]).await?;
+        let contract = contract(request).map_err(problem::error)?;
+        parse(contract, value).map(Self).map_err(problem::error)
     }
 }
 
-fn check_content_type(content_type: Option<&str>) -> Result<(), Failure> {
+/// The JSON of a body in one of these media types.
+pub async fn read(
+    request: &Request,
+    body: &mut RequestBody,
+    accepted: &[&str],
+) -> poem::Result<Value> {
+    check_content_type(request.content_type(), accepted).map_err(problem::error)?;
+    let bytes = body.take()?.into_vec().await.map_err(poem::Error::from)?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        problem::error(Failure::malformed(
+            format!("The body is not JSON: {error}."),
+            Vec::new(),
+        ))
+    })
+}
+
+/// The contract that a request is judged by.
+pub fn contract(request: &Request) -> Result<&Arc<Contract>, Failure> {
+    let contract = request.data::<Arc<Contract>>();
+    contract.ok_or_else(|| Failure::internal("an operation ran without its contract"))
+}
+
+fn check_content_type(content_type: Option<&str>, accepted: &[&str]) -> Result<(), Failure> {
     let essence = content_type
         .and_then(|text| text.split(';').next())
         .unwrap_or_default()
         .trim();
-    if essence.eq_ignore_ascii_case(CONTENT_TYPE) {
+    if accepted
+        .iter()
+        .any(|accepted| essence.eq_ignore_ascii_case(accepted))
+    {
         return Ok(());
     }
     Err(Failure::new(
         Code::UnsupportedMediaType,
-        format!("Send the body as '{CONTENT_TYPE}'."),
+        format!("Send the body as '{}'.", accepted.join("' or '")),
     ))
 }
 
-fn parse<T: ParseFromJSON>(contract: &Contract, bytes: &[u8]) -> Result<T, Failure> {
-    let value: Value = serde_json::from_slice(bytes).map_err(|error| {
-        Failure::malformed(format!("The body is not JSON: {error}."), Vec::new())
-    })?;
+/// The thing that a JSON value says, when it fits the contract.
+pub fn parse<T: ParseFromJSON>(contract: &Contract, value: Value) -> Result<T, Failure> {
     let value = without_nulls(value);
     let rules = contract
         .body_rules(&T::name())
@@ -89,11 +109,15 @@ fn parse<T: ParseFromJSON>(contract: &Contract, bytes: &[u8]) -> Result<T, Failu
 fn without_nulls(mut value: Value) -> Value {
     if let Value::Object(fields) = &mut value {
         fields.retain(|_, field| !field.is_null());
+        for field in fields.values_mut() {
+            *field = without_nulls(field.take());
+        }
     }
     value
 }
 
-fn judge<'a>(errors: impl Iterator<Item = ValidationError<'a>>) -> Result<(), Failure> {
+/// Tells every mistake at once.
+pub fn judge<'a>(errors: impl Iterator<Item = ValidationError<'a>>) -> Result<(), Failure> {
     let (mut shape, mut rules) = (Vec::new(), Vec::new());
     for error in errors {
         let at = error.instance_path().to_string();
@@ -127,6 +151,20 @@ fn judge<'a>(errors: impl Iterator<Item = ValidationError<'a>>) -> Result<(), Fa
                     format!("must have at least {limit} characters"),
                 ));
             }
+            ValidationErrorKind::Minimum { limit } => {
+                rules.push(FieldError::new(at, format!("must be at least {limit}")))
+            }
+            ValidationErrorKind::Maximum { limit } => {
+                rules.push(FieldError::new(at, format!("must be at most {limit}")))
+            }
+            ValidationErrorKind::Enum { options } => {
+                let options = options.as_array().map(Vec::as_slice).unwrap_or_default();
+                let words: Vec<_> = options.iter().filter_map(Value::as_str).collect();
+                rules.push(FieldError::new(
+                    at,
+                    format!("must be one of: {}", words.join(", ")),
+                ))
+            }
             _ => rules.push(FieldError::new(at, error.masked_with("it").to_string())),
         }
     }
@@ -154,7 +192,8 @@ mod tests {
     use crate::api::databases::NewDatabase;
 
     fn failure_of(body: &str) -> (Code, Vec<String>) {
-        let failure = parse::<NewDatabase>(&Contract::generate().unwrap(), body.as_bytes())
+        let value = serde_json::from_str(body).unwrap();
+        let failure = parse::<NewDatabase>(&Contract::generate().unwrap(), value)
             .map(|_| ())
             .unwrap_err();
         let mut pointers: Vec<_> = failure
@@ -174,7 +213,6 @@ mod tests {
                 .map(|name| (*name).to_owned())
                 .collect::<Vec<_>>()
         };
-        assert_eq!(failure_of("{"), (Code::MalformedBody, vec![]));
         assert_eq!(failure_of("[]"), (Code::MalformedBody, pointers(&[""])));
         assert_eq!(
             failure_of(r#"{"size": 3, "a/b": 1}"#),
@@ -198,7 +236,7 @@ mod tests {
         let contract = Contract::generate().unwrap();
         let new: NewDatabase = parse(
             &contract,
-            br#"{"name": "orders", "tier": "dev", "purpose": null}"#,
+            serde_json::json!({"name": "orders", "tier": "dev", "purpose": null}),
         )
         .unwrap();
         assert_eq!(new.purpose, None);
@@ -206,14 +244,14 @@ mod tests {
 
     #[test]
     fn only_json_is_taken() {
-        assert!(check_content_type(Some("application/json; charset=utf-8")).is_ok());
+        assert!(check_content_type(Some("application/json; charset=utf-8"), &[JSON]).is_ok());
         for other in [
             None,
             Some("application/xml"),
             Some("text/plain"),
             Some("application/jsonp"),
         ] {
-            assert!(check_content_type(other).is_err(), "{other:?}");
+            assert!(check_content_type(other, &[JSON]).is_err(), "{other:?}");
         }
     }
 }

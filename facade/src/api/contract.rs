@@ -20,7 +20,10 @@ use thiserror::Error;
 
 pub(crate) use self::tidy::without_charset;
 use self::walk::{elements, operations, schema_name};
-use super::{databases::Databases, history::Histories, system::System, tiers::Tiers};
+use super::{
+    databases::Databases, history::Histories, merge_patch::MERGE_PATCH, patch_schema::make_patch,
+    system::System, tiers::Tiers,
+};
 
 /// The generated document cannot be used, which a test excludes.
 #[derive(Debug, Error)]
@@ -59,6 +62,7 @@ pub struct Operation {
 pub struct Contract {
     document: Value,
     bodies: HashMap<String, jsonschema::Validator>,
+    patches: HashMap<String, jsonschema::Validator>,
 }
 
 /// Every group of operations.
@@ -79,13 +83,13 @@ impl Contract {
     /// # Errors
     /// [`ContractError`] when it cannot be used.
     pub fn generate() -> Result<Self, ContractError> {
-        let document = completed(serde_json::from_str(&openapi_service().spec())?);
-        let bodies = names_of_bodies(&document);
-        let bodies = bodies
-            .into_iter()
-            .map(|name| Ok((name.clone(), rules(&document, &name)?)));
+        let whole: Value = serde_json::from_str(&openapi_service().spec())?;
+        let document = completed(with_patches(whole.clone()));
+        // What comes of a patch is judged by the schema of the thing itself, which the document has no more.
+        let whole = completed(whole);
         Ok(Self {
-            bodies: bodies.collect::<Result<_, ContractError>>()?,
+            bodies: rules(&whole, names_of_bodies(&whole, |_| true))?,
+            patches: rules(&document, names_of_bodies(&document, is_patch))?,
             document,
         })
     }
@@ -108,12 +112,32 @@ impl Contract {
         self.bodies.get(name)
     }
 
+    /// The rules of a merge patch, by the name of the schema of what it changes.
+    pub fn patch_rules(&self, name: &str) -> Option<&jsonschema::Validator> {
+        self.patches.get(name)
+    }
+
     /// Every operation.
     pub fn operations(&self) -> Vec<Operation> {
         operations(&self.document)
             .map(|(path, method, operation)| read_operation(path, method, operation))
             .collect()
     }
+}
+
+fn is_patch(media_type: &str) -> bool {
+    media_type == MERGE_PATCH
+}
+
+/// The document with the schemas of merge patches in the place of those of what they change.
+fn with_patches(mut document: Value) -> Value {
+    let patched = names_of_bodies(&document, is_patch);
+    if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
+        for name in &patched {
+            make_patch(schemas, name);
+        }
+    }
+    document
 }
 
 fn completed(mut document: Value) -> Value {
@@ -143,18 +167,30 @@ fn read_operation(path: &str, method: &str, operation: &Value) -> Operation {
     }
 }
 
-fn names_of_bodies(document: &Value) -> Vec<String> {
-    let schemas = operations(document)
-        .flat_map(|(_, _, operation)| walk::entries(&operation["requestBody"]["content"]))
-        .map(|(_, content)| &content["schema"]["$ref"]);
-    let names: BTreeSet<_> = schemas.filter_map(schema_name).collect();
-    names.into_iter().map(str::to_owned).collect()
+/// The schemas of the bodies in the media types that `is_meant`.
+fn names_of_bodies(document: &Value, is_meant: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    let contents = operations(document)
+        .flat_map(|(_, _, operation)| walk::entries(&operation["requestBody"]["content"]));
+    let schemas = contents
+        .filter(|(media_type, _)| is_meant(media_type))
+        .filter_map(|(_, content)| schema_name(&content["schema"]["$ref"]));
+    schemas.map(str::to_owned).collect()
 }
 
-fn rules(document: &Value, name: &str) -> Result<jsonschema::Validator, ContractError> {
-    let schema = json!({"$ref": format!("#/components/schemas/{name}"), "components": document["components"]});
-    jsonschema::validator_for(&schema).map_err(|error| ContractError::Schema {
-        name: name.to_owned(),
-        cause: error.to_string(),
-    })
+/// The rules of schemas, by name.
+fn rules(
+    document: &Value,
+    names: BTreeSet<String>,
+) -> Result<HashMap<String, jsonschema::Validator>, ContractError> {
+    let compiled = names.into_iter().map(|name| {
+        let schema = json!({"$ref": format!("#/components/schemas/{name}"), "components": document["components"]});
+        match jsonschema::validator_for(&schema) {
+            Ok(rules) => Ok((name, rules)),
+            Err(error) => Err(ContractError::Schema {
+                name,
+                cause: error.to_string(),
+            }),
+        }
+    });
+    compiled.collect()
 }

@@ -66,6 +66,14 @@ impl ToHeader for EntityTag {
 /// The value of `If-Match` or `If-None-Match`, whichever the operation names.
 pub struct Condition(pub Option<EntityTags>);
 
+impl Condition {
+    /// Whether the caller says in `If-None-Match` that it has this state already.
+    pub fn says_known(&self, current: Option<&EntityTag>) -> bool {
+        let known = self.0.as_ref().zip(current);
+        known.is_some_and(|(tags, current)| tags.include(current))
+    }
+}
+
 impl<'a> ApiExtractor<'a> for Condition {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
     const PARAM_IS_REQUIRED: bool = false;

@@ -6,7 +6,8 @@
 //! | [`contract`] | the OpenAPI document, and what the server reads from it |
 //! | [`databases`], [`history`], [`tiers`], [`system`] | the operations |
 //! | [`caller`] | who asks, as an argument of an operation |
-//! | [`body`] | a JSON body, judged by the contract |
+//! | [`body`], [`merge_patch`] | a JSON body, judged by the contract |
+//! | [`patch_schema`] | the schemas of merge patches |
 //! | [`problem`] | the answer of everything that fails |
 //! | [`entity_tag`] | `ETag`, `If-Match`, `If-None-Match` |
 //! | [`date_time`], [`pattern`] | values |
@@ -18,6 +19,8 @@ pub mod databases;
 pub mod date_time;
 pub mod entity_tag;
 pub mod history;
+pub mod merge_patch;
+pub mod patch_schema;
 pub mod pattern;
 pub mod problem;
 pub mod system;

@@ -11,12 +11,24 @@ pub const REQUEST_ID: &str = "^[-_.A-Za-z0-9]+$";
 
 /// A pattern in words.
 pub fn in_words(pattern: &str) -> String {
-    if pattern == NAME {
-        daap_crds::name::NameError::Characters.to_string()
-    } else if pattern == TEXT {
-        "must not contain control characters other than tabs and ends of lines".to_owned()
-    } else {
-        format!("must match {pattern}")
+    use daap_crds::{name::NameError, quantity, retention, schedule};
+    match pattern {
+        NAME => NameError::Characters.to_string(),
+        TEXT => "must not contain control characters other than tabs and ends of lines".to_owned(),
+        quantity::Cpu::PATTERN => {
+            "must be whole cores such as '2', or thousandths such as '500m'".to_owned()
+        }
+        quantity::Bytes::PATTERN => {
+            "must be a whole number with Mi, Gi or Ti, such as '512Mi' or '10Gi'".to_owned()
+        }
+        retention::PATTERN => {
+            "must be days, weeks or months, such as '7d', '4w' or '3m'".to_owned()
+        }
+        schedule::PATTERN => {
+            "must be cron with five fields such as '0 3 * * *', or six with seconds first"
+                .to_owned()
+        }
+        _ => format!("must match {pattern}"),
     }
 }
 

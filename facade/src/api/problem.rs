@@ -10,6 +10,7 @@ use poem_openapi::{
 };
 use serde_json::Value;
 
+use super::databases::DatabaseStatus;
 use crate::domain::failure::{Code, Failure, FieldError};
 
 /// The media type of problem documents.
@@ -43,6 +44,19 @@ pub struct Problem {
     /// What is wrong, field by field.
     #[oai(validator(max_items = 1000))]
     pub errors: Option<Vec<FieldProblem>>,
+    /// The databases that stand in the way: how many have each status.
+    #[oai(validator(max_items = 6))]
+    pub databases: Option<Vec<StatusCount>>,
+}
+
+/// How many databases have a status.
+#[derive(Debug, Clone, Object)]
+pub struct StatusCount {
+    /// The status.
+    pub status: DatabaseStatus,
+    /// How many have it.
+    #[oai(validator(minimum(value = "1"), maximum(value = "1000000")))]
+    pub count: i32,
 }
 
 /// What is wrong with one field of the body, or with one query parameter or header.
@@ -63,6 +77,10 @@ impl Problem {
             pointer: error.pointer.clone(),
             detail: error.detail.clone(),
         });
+        let databases = failure.databases.iter().map(|(phase, count)| StatusCount {
+            status: (*phase).into(),
+            count: i32::try_from(*count).unwrap_or(i32::MAX),
+        });
         Self {
             kind: format!("/problems/{}", failure.code.as_str()),
             title: failure.code.title().to_owned(),
@@ -71,6 +89,7 @@ impl Problem {
             code: failure.code.as_str().to_owned(),
             request_id: request_id.to_owned(),
             errors: (!failure.errors.is_empty()).then(|| errors.collect()),
+            databases: (!failure.databases.is_empty()).then(|| databases.collect()),
         }
     }
 }
@@ -84,7 +103,11 @@ pub const fn status(code: Code) -> u16 {
         Code::NotFound => 404,
         Code::MethodNotAllowed => 405,
         Code::BodyTimeout => 408,
-        Code::NameTaken | Code::NamespaceConflict | Code::RequestRunning => 409,
+        Code::NameTaken
+        | Code::NamespaceConflict
+        | Code::TierInUse
+        | Code::BeingDeleted
+        | Code::RequestRunning => 409,
         Code::PreconditionFailed => 412,
         Code::BodyTooLarge => 413,
         Code::UnsupportedMediaType => 415,
@@ -250,6 +273,8 @@ mod tests {
         429 rate-limited Too many requests
         409 name-taken Name taken
         409 namespace-conflict Namespace not usable
+        409 tier-in-use Tier in use
+        409 being-deleted Being deleted
         412 precondition-failed Changed meanwhile
         409 request-running Request already running
         422 idempotency-key-reused Idempotency key reused

@@ -6,10 +6,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, api::PostParams};
 use uuid::Uuid;
 
-use super::{Cluster, by_facade, unavailable, within_deadline};
+use super::{Cluster, by_facade, refused, unavailable, within_deadline};
 use crate::domain::{
-    database::{NewDatabase, made_by},
+    database::NewDatabase,
     failure::{Code, Failure, FieldError},
+    intent::is_marked,
 };
 
 impl Cluster {
@@ -29,12 +30,12 @@ impl Cluster {
                 Ok(created) => return Ok(created),
                 Err(kube::Error::Api(status)) if status.is_already_exists() => name_taken(new),
                 Err(kube::Error::Api(status)) if status.is_invalid() => {
-                    return Err(refused(&status));
+                    return Err(refused(&status, field_of_request, str::to_owned));
                 }
                 Err(error) => unavailable(error),
             };
         match within_deadline(databases.get_opt(new.name.as_str())).await {
-            Ok(Some(found)) if made_by(&found, intent) => Ok(found),
+            Ok(Some(found)) if is_marked(&found.metadata, intent) => Ok(found),
             Ok(_) | Err(_) => Err(failure),
         }
     }
@@ -51,7 +52,9 @@ impl Cluster {
         match within_deadline(databases.create(&only_checks, &resource)).await {
             Ok(checked) => Ok(unstored(checked)),
             Err(kube::Error::Api(status)) if status.is_already_exists() => Err(name_taken(new)),
-            Err(kube::Error::Api(status)) if status.is_invalid() => Err(refused(&status)),
+            Err(kube::Error::Api(status)) if status.is_invalid() => {
+                Err(refused(&status, field_of_request, str::to_owned))
+            }
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(unborn(new)),
             Err(error) => Err(unavailable(error)),
         }
@@ -84,16 +87,11 @@ fn name_taken(new: &NewDatabase) -> Failure {
     }
 }
 
-/// The API server knows a rule that was not checked here.
-fn refused(status: &kube::core::Status) -> Failure {
-    let causes = status.details.iter().flat_map(|details| &details.causes);
-    let errors = causes.map(|cause| {
-        let field = match cause.field.as_str() {
-            "metadata.name" => "/name".to_owned(),
-            "spec.ownerTeam" => "/owner_team".to_owned(),
-            other => format!("/{}", other.trim_start_matches("spec.").replace('.', "/")),
-        };
-        FieldError::new(field, cause.message.clone())
-    });
-    Failure::invalid(errors.collect())
+/// The field of a request, for the field of the resource.
+fn field_of_request(pointer: &str) -> String {
+    match pointer {
+        "/metadata/name" => "/name".to_owned(),
+        "/spec/ownerTeam" => "/owner_team".to_owned(),
+        other => other.trim_start_matches("/spec").to_owned(),
+    }
 }

@@ -15,14 +15,19 @@ use daap_crds::{DaapDatabase, DaapTier};
 use kube::{
     Api, Client, Resource,
     api::{ListParams, PostParams},
-    core::{DeserializeGuard, error_boundary::InvalidObject},
+    core::{DeserializeGuard, Status, error_boundary::InvalidObject},
 };
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 pub use self::watch::Watched;
 use crate::{
-    domain::{database::NewDatabase, failure::Failure, history::FIELD_MANAGER, tier::Tier},
+    domain::{
+        database::NewDatabase,
+        failure::{Failure, FieldError},
+        history::FIELD_MANAGER,
+        tier::Tier,
+    },
     service::ports::{Dependency, Resources},
 };
 
@@ -138,6 +143,21 @@ fn decoded<K>(object: Result<K, InvalidObject>) -> Option<K> {
             tracing::warn!(object.name = name, error.message = %invalid, "an object cannot be decoded and is left out");
         })
         .ok()
+}
+
+/// The API server knows a rule that was not checked before. `field` and `words` turn a pointer into the resource, and a
+/// message about it, into those of the request.
+fn refused(
+    status: &Status,
+    field: impl Fn(&str) -> String,
+    words: impl Fn(&str) -> String,
+) -> Failure {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let errors = causes.map(|cause| {
+        let pointer = format!("/{}", cause.field.replace('.', "/"));
+        FieldError::new(field(&pointer), words(&cause.message))
+    });
+    Failure::invalid(errors.collect())
 }
 
 /// What a call answers, in its deadline.

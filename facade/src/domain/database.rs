@@ -5,7 +5,6 @@ use daap_crds::{
     database::{
         self, Admission, BackupStatus, Endpoint, ExtensionsStatus, Problem, SecretReference,
     },
-    label,
     name::{DatabaseName, TeamName},
 };
 use jiff::Timestamp;
@@ -44,18 +43,9 @@ impl NewDatabase {
         };
         let mut resource = DaapDatabase::new(self.name.as_str(), spec);
         resource.metadata.namespace = Some(self.owner_team.namespace());
-        resource.metadata.annotations =
-            Some([(label::INTENT.to_owned(), intent.to_string())].into());
+        super::intent::mark(&mut resource.metadata, intent);
         resource
     }
-}
-
-/// Whether the resource was made by this audit intent.
-pub fn made_by(resource: &DaapDatabase, intent: Uuid) -> bool {
-    let annotations = resource.metadata.annotations.as_ref();
-    annotations
-        .and_then(|all| all.get(label::INTENT))
-        .is_some_and(|mark| *mark == intent.to_string())
 }
 
 /// The record of a database.
@@ -187,6 +177,7 @@ impl DatabaseFilter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::intent::is_marked;
     use serde_json::json;
 
     fn resource(phase: &str) -> DaapDatabase {
@@ -228,7 +219,10 @@ mod tests {
             purpose: None,
         };
         let intent = Uuid::from_u128(1);
-        assert!(made_by(&new.resource(intent), intent));
-        assert!(!made_by(&new.resource(intent), Uuid::from_u128(2)));
+        assert!(is_marked(&new.resource(intent).metadata, intent));
+        assert!(!is_marked(
+            &new.resource(intent).metadata,
+            Uuid::from_u128(2)
+        ));
     }
 }

@@ -123,7 +123,6 @@ impl Listed {
     }
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "no change has a condition yet"))]
 /// Refuses a change whose `If-Match` names another state than `current`.
 ///
 /// # Errors

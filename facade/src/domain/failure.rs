@@ -3,6 +3,8 @@
 
 use std::{error::Error, fmt, time::Duration};
 
+use daap_crds::Phase;
+
 /// A stable code. Once published, it keeps its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Code {
@@ -32,6 +34,10 @@ pub enum Code {
     NameTaken,
     /// The team's namespace exists and is not DAAP's.
     NamespaceConflict,
+    /// Databases need the tier.
+    TierInUse,
+    /// It is being deleted.
+    BeingDeleted,
     /// The thing is not in the state that the request names.
     PreconditionFailed,
     /// The same request is being worked on.
@@ -46,7 +52,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::NotFound,
@@ -60,6 +66,8 @@ impl Code {
         Self::RateLimited,
         Self::NameTaken,
         Self::NamespaceConflict,
+        Self::TierInUse,
+        Self::BeingDeleted,
         Self::PreconditionFailed,
         Self::RequestRunning,
         Self::IdempotencyKeyReused,
@@ -83,6 +91,8 @@ impl Code {
             Self::RateLimited => "rate-limited",
             Self::NameTaken => "name-taken",
             Self::NamespaceConflict => "namespace-conflict",
+            Self::TierInUse => "tier-in-use",
+            Self::BeingDeleted => "being-deleted",
             Self::PreconditionFailed => "precondition-failed",
             Self::RequestRunning => "request-running",
             Self::IdempotencyKeyReused => "idempotency-key-reused",
@@ -107,6 +117,8 @@ impl Code {
             Self::RateLimited => "Too many requests",
             Self::NameTaken => "Name taken",
             Self::NamespaceConflict => "Namespace not usable",
+            Self::TierInUse => "Tier in use",
+            Self::BeingDeleted => "Being deleted",
             Self::PreconditionFailed => "Changed meanwhile",
             Self::RequestRunning => "Request already running",
             Self::IdempotencyKeyReused => "Idempotency key reused",
@@ -144,6 +156,8 @@ pub struct Failure {
     pub detail: String,
     /// What is wrong, field by field.
     pub errors: Vec<FieldError>,
+    /// The databases that stand in the way: how many have each status.
+    pub databases: Vec<(Phase, usize)>,
     /// When it makes sense to try again.
     pub retry_after: Option<Duration>,
     /// The cause, for the log only.
@@ -157,6 +171,7 @@ impl Failure {
             code,
             detail: detail.into(),
             errors: Vec::new(),
+            databases: Vec::new(),
             retry_after: None,
             cause: None,
         }

@@ -9,6 +9,8 @@
 //! | [`history`] | what changed in a database, and who changed it |
 //! | [`page`] | slices of long lists |
 //! | [`entity_tag`] | states of a resource, and conditions on them |
+//! | [`merge_patch`] | changes of a JSON document |
+//! | [`intent`] | the mark of an audit intent on a resource |
 //! | [`failure`] | why something was not done |
 
 pub mod actor;
@@ -17,6 +19,8 @@ pub mod database;
 pub mod entity_tag;
 pub mod failure;
 pub mod history;
+pub mod intent;
+pub mod merge_patch;
 pub mod page;
 pub mod policy;
 pub mod tier;

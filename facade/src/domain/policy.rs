@@ -20,6 +20,12 @@ pub enum Action {
     ListTiers,
     /// See one tier.
     GetTier,
+    /// Add a tier to the menu.
+    CreateTier,
+    /// Change a tier.
+    ChangeTier,
+    /// Take a tier from the menu.
+    DeleteTier,
 }
 
 /// Whose the thing is that the action is about.
@@ -90,6 +96,9 @@ pub const RULES: &[Rule] = &[
     Rule { action: Action::GetDatabaseHistory, operation: "getDatabaseHistory", resource: Kind::Database, product_own: Allow, product_foreign: Hide, platform: Allow, changes: false },
     Rule { action: Action::ListTiers,      operation: "listTiers",      resource: Kind::Tier,     product_own: Allow, product_foreign: Allow,  platform: Allow, changes: false },
     Rule { action: Action::GetTier,        operation: "getTier",        resource: Kind::Tier,     product_own: Allow, product_foreign: Allow,  platform: Allow, changes: false },
+    Rule { action: Action::CreateTier,     operation: "createTier",     resource: Kind::Tier,     product_own: Forbid, product_foreign: Forbid, platform: Allow, changes: true },
+    Rule { action: Action::ChangeTier,     operation: "changeTier",     resource: Kind::Tier,     product_own: Forbid, product_foreign: Forbid, platform: Allow, changes: true },
+    Rule { action: Action::DeleteTier,     operation: "deleteTier",     resource: Kind::Tier,     product_own: Forbid, product_foreign: Forbid, platform: Allow, changes: true },
 ];
 
 /// The line of the table for an operation of the contract.
@@ -137,6 +146,9 @@ mod tests {
         getDatabaseHistory product [Allow, Hide] platform [Allow, Allow]
         listTiers product [Allow, Allow] platform [Allow, Allow]
         getTier product [Allow, Allow] platform [Allow, Allow]
+        createTier product [Forbid, Forbid] platform [Allow, Allow]
+        changeTier product [Forbid, Forbid] platform [Allow, Allow]
+        deleteTier product [Forbid, Forbid] platform [Allow, Allow]
         ");
     }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use daap_crds::DaapDatabase;
+use daap_crds::{DaapDatabase, DaapTier, Phase};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::{
@@ -29,14 +29,14 @@ use crate::{
         failure::Failure,
         history::Recorded,
         page::{Page, Position},
-        tier::Tier,
+        tier::{Deletion, Tier},
     },
     service::{
         Ports, Service,
         freshness::Freshness,
         ports::{
             AuditLog, AuditedCall, Begun, DatabaseDirectory, Dependency, Idempotency, Keys,
-            RepeatableRequest, Resources, StoredAnswer, StoredKey,
+            LiveTiers, Moved, RepeatableRequest, Resources, StoredAnswer, StoredKey,
         },
     },
     settings::Limits,
@@ -53,6 +53,7 @@ struct World {
     audit: Mutex<Vec<String>>,
     databases: Mutex<Vec<Database>>,
     answers: Mutex<HashMap<String, StoredAnswer>>,
+    replacements: Mutex<usize>,
 }
 
 fn key(role: Role) -> ApiKey {
@@ -190,10 +191,10 @@ impl Resources for World {
         });
         let tier = |name: &str, accepted| Tier {
             name: name.to_owned(),
-            tag: EntityTag {
+            tag: Some(EntityTag {
                 generation: 1,
                 resource_version: "7".to_owned(),
-            },
+            }),
             spec: serde_json::from_value(spec.clone()).unwrap(),
             accepted,
             message: None,
@@ -237,6 +238,46 @@ impl Idempotency for World {
     }
 }
 
+/// There is one tier, `dev`, which never keeps still, and one object store, `main`.
+#[async_trait]
+impl LiveTiers for World {
+    async fn live(&self, name: &str) -> Result<Option<DaapTier>, Failure> {
+        let found = Resources::tier(self, name).await?;
+        Ok(found.map(|tier| {
+            let mut resource = DaapTier::new(&tier.name, tier.spec);
+            resource.metadata.generation = Some(1);
+            resource.metadata.resource_version = Some("7".to_owned());
+            resource
+        }))
+    }
+
+    async fn create(&self, tier: &DaapTier, _: Uuid, _: bool) -> Result<DaapTier, Failure> {
+        Ok(tier.clone())
+    }
+
+    async fn replace(
+        &self,
+        _: &DaapTier,
+        _: Uuid,
+        _: bool,
+    ) -> Result<Result<DaapTier, Moved>, Failure> {
+        *self.replacements.lock().unwrap() += 1;
+        Ok(Err(Moved))
+    }
+
+    async fn delete(&self, _: &DaapTier, _: bool) -> Result<Result<Deletion, Moved>, Failure> {
+        Ok(Err(Moved))
+    }
+
+    async fn phases_on(&self, _: &str) -> Result<Vec<Phase>, Failure> {
+        Ok(vec![Phase::Ready, Phase::Deleted, Phase::Frozen])
+    }
+
+    async fn object_store_exists(&self, name: &str) -> Result<bool, Failure> {
+        Ok(name == "main")
+    }
+}
+
 #[async_trait]
 impl Dependency for World {
     fn name(&self) -> &'static str {
@@ -270,6 +311,7 @@ impl Server {
             directory: world.clone(),
             freshness: heard_now(),
             resources: world.clone(),
+            live_tiers: world.clone(),
             dependencies: vec![world.clone()],
         })
         .unwrap();
@@ -485,7 +527,7 @@ async fn every_refusal_is_a_problem_document() {
 
     let wrong_method = server.request("DELETE /tiers", "", "").await;
     assert!(
-        wrong_method.headers.contains("allow: get\r\n"),
+        wrong_method.headers.contains("allow: get, post\r\n"),
         "{}",
         wrong_method.headers
     );
@@ -647,6 +689,188 @@ async fn mistakes_are_told_by_field() {
         )
         .await;
     assert_eq!((foreign.status, foreign.problem()), (403, "forbidden"));
+}
+
+/// What a tier is made of, all of it within the rules.
+fn new_tier() -> Value {
+    json!({
+        "name": "standard", "description": "For most.", "definition": {
+            "postgres": {"major": 17, "image": "postgresql:17"},
+            "compute": {"cpu": "1", "memory": "1Gi"}, "storage": {"size": "1Gi"},
+            "backup": {"schedule": "0 3 * * *", "retention": "7d", "object_store": "main"},
+            "destruction": {"strategy": "archive"},
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_tier_that_breaks_a_rule_is_refused_by_field() {
+    let server = Server::start().await;
+    let post = async |role: Role, tier: &Value| {
+        let key = key(role);
+        let headers = format!(
+            "Authorization: Bearer {}\r\nContent-Type: application/json\r\n",
+            key.reveal()
+        );
+        server
+            .request("POST /tiers", &headers, &tier.to_string())
+            .await
+    };
+    let created = post(Role::Platform, &new_tier()).await;
+    assert_eq!(created.status, 201, "{}", created.body);
+    assert!(created.headers.contains("location: /tiers/standard\r\n"));
+    assert_eq!(
+        created.body["definition"]["backup"]["archive_timeout"],
+        "5min"
+    );
+    let product = post(Role::Product, &new_tier()).await;
+    assert_eq!((product.status, product.problem()), (403, "forbidden"));
+    for (pointer, value, status, told) in [
+        // The shape.
+        (
+            "/definition/storage/walSize",
+            json!("1Gi"),
+            400,
+            "/definition/storage/walSize",
+        ),
+        (
+            "/definition/compute/cpu",
+            json!(1),
+            400,
+            "/definition/compute/cpu",
+        ),
+        // The contract.
+        (
+            "/definition/compute/cpu",
+            json!("1.5"),
+            422,
+            "/definition/compute/cpu",
+        ),
+        ("/name", json!("Standard"), 422, "/name"),
+        // The schema and the CEL rules of the resource.
+        (
+            "/definition/postgres/parameters",
+            json!({"ssl": "off"}),
+            422,
+            "/definition/postgres/parameters",
+        ),
+        (
+            "/definition/postgres/catalog",
+            json!("blessed"),
+            422,
+            "/definition/postgres",
+        ),
+        (
+            "/definition/postgres/image",
+            json!("postgresql:16"),
+            422,
+            "/definition/postgres/image",
+        ),
+        (
+            "/definition/backup",
+            Value::Null,
+            422,
+            "/definition/destruction/strategy",
+        ),
+        (
+            "/definition/availability",
+            json!({"synchronous": {"number": 1}}),
+            422,
+            "/definition/availability/synchronous",
+        ),
+        // What the controller would not accept.
+        ("/definition/backup/retention", json!("1d"), 201, ""),
+        ("/definition/backup/schedule", json!("0 3 * * 1-5"), 201, ""),
+        (
+            "/definition/backup/schedule",
+            json!("0 3 1 * *"),
+            422,
+            "/definition/backup/retention",
+        ),
+        (
+            "/definition/backup/schedule",
+            json!("61 3 * * *"),
+            422,
+            "/definition/backup/schedule",
+        ),
+        (
+            "/definition/backup/object_store",
+            json!("other"),
+            422,
+            "/definition/backup/object_store",
+        ),
+        (
+            "/definition/postgres/parameters",
+            json!({"shared_buffers": "64GB"}),
+            422,
+            "/definition/compute/memory",
+        ),
+    ] {
+        let mut tier = new_tier();
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        let parent = if parent.is_empty() {
+            &mut tier
+        } else {
+            tier.pointer_mut(parent).unwrap()
+        };
+        parent[name] = value.clone();
+        let answer = post(Role::Platform, &tier).await;
+        assert_eq!(answer.status, status, "{pointer} {value}: {}", answer.body);
+        if status != 201 {
+            assert_eq!(
+                answer.pointers(),
+                [told],
+                "{pointer} {value}: {}",
+                answer.body
+            );
+            answer.problem();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tier_is_changed_as_asked_or_not_at_all() {
+    let server = Server::start().await;
+    let send = async |line: &str, condition: &str, body: &str| {
+        let key = key(Role::Platform);
+        let headers = format!(
+            "Authorization: Bearer {}\r\nContent-Type: application/merge-patch+json\r\n{condition}",
+            key.reveal()
+        );
+        server.request(line, &headers, body).await
+    };
+    let same = send("PATCH /tiers/dev", "", r#"{"description": "Small."}"#).await;
+    assert_eq!(
+        (same.status, &same.body["description"]),
+        (200, &json!("Small."))
+    );
+    assert_eq!(
+        *server.world.replacements.lock().unwrap(),
+        0,
+        "no change, no write"
+    );
+    let changed = r#"{"description": "Smaller."}"#;
+    let stale = send("PATCH /tiers/dev", "If-Match: \"2-7\"\r\n", changed).await;
+    assert_eq!(
+        (stale.status, stale.problem()),
+        (412, "precondition-failed")
+    );
+    assert_eq!(*server.world.replacements.lock().unwrap(), 0);
+    let restless = send("PATCH /tiers/dev", "If-Match: \"1-3\"\r\n", changed).await;
+    assert_eq!((restless.status, restless.problem()), (503, "unavailable"));
+    assert!(
+        *server.world.replacements.lock().unwrap() > 1,
+        "it was tried again"
+    );
+    let unknown = send("PATCH /tiers/absent", "", changed).await;
+    assert_eq!((unknown.status, unknown.problem()), (404, "not-found"));
+
+    let used = send("DELETE /tiers/dev", "", "").await;
+    assert_eq!((used.status, used.problem()), (409, "tier-in-use"));
+    assert_eq!(
+        used.body["databases"],
+        json!([{"status": "ready", "count": 1}, {"status": "frozen", "count": 1}])
+    );
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ pub mod tiers;
 use std::{sync::Arc, time::Duration};
 
 use daap_crds::{
-    DaapDatabase,
+    DaapDatabase, DaapTier,
     validation::{Rules, SchemaError},
 };
 
@@ -29,6 +29,8 @@ pub struct Ports {
     pub resources: Arc<dyn ports::Resources>,
     /// How fresh those records are.
     pub freshness: Arc<freshness::Freshness>,
+    /// The tiers, for changes.
+    pub live_tiers: Arc<dyn ports::LiveTiers>,
     /// What the facade depends on.
     pub dependencies: Vec<Arc<dyn ports::Dependency>>,
 }
@@ -37,6 +39,7 @@ pub struct Ports {
 pub struct Service {
     ports: Ports,
     database_rules: Rules,
+    tier_rules: Rules,
 }
 
 impl Service {
@@ -51,11 +54,12 @@ impl Service {
     /// The use cases over these ports.
     ///
     /// # Errors
-    /// When the rules of databases cannot be compiled, which a test of theirs excludes.
+    /// When the rules of databases or tiers cannot be compiled, which a test of theirs excludes.
     pub fn new(ports: Ports) -> Result<Self, SchemaError> {
         Ok(Self {
             ports,
             database_rules: Rules::of::<DaapDatabase>()?,
+            tier_rules: Rules::of::<DaapTier>()?,
         })
     }
 }

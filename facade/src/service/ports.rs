@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use daap_crds::DaapDatabase;
+use daap_crds::{DaapDatabase, DaapTier, Phase};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use crate::domain::{
     history::Recorded,
     page::{Page, Position},
     policy::Kind,
-    tier::Tier,
+    tier::{Deletion, Tier},
 };
 
 /// A key as it is kept: everything but the key itself.
@@ -125,6 +125,47 @@ pub trait Resources: Send + Sync {
 
     /// The tier of this name.
     async fn tier(&self, name: &str) -> Result<Option<Tier>, Failure>;
+}
+
+/// The resource is not what it was when it was read; nothing was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moved;
+
+/// Tiers as they are stored, for changes. A dry run does everything but the effect.
+#[async_trait]
+pub trait LiveTiers: Send + Sync {
+    /// The tier of this name.
+    async fn live(&self, name: &str) -> Result<Option<DaapTier>, Failure>;
+
+    /// Stores a tier. A namesake that this same intent made is taken for it; any other is
+    /// [`NameTaken`](crate::domain::failure::Code::NameTaken).
+    async fn create(
+        &self,
+        tier: &DaapTier,
+        intent: Uuid,
+        dry_run: bool,
+    ) -> Result<DaapTier, Failure>;
+
+    /// Stores a tier, which bears the mark of the intent, in place of the state it was read in.
+    async fn replace(
+        &self,
+        tier: &DaapTier,
+        intent: Uuid,
+        dry_run: bool,
+    ) -> Result<Result<DaapTier, Moved>, Failure>;
+
+    /// Deletes a tier in the state it was read in.
+    async fn delete(
+        &self,
+        tier: &DaapTier,
+        dry_run: bool,
+    ) -> Result<Result<Deletion, Moved>, Failure>;
+
+    /// The phase of each database that names this tier.
+    async fn phases_on(&self, name: &str) -> Result<Vec<Phase>, Failure>;
+
+    /// Whether there is an object store of this name.
+    async fn object_store_exists(&self, name: &str) -> Result<bool, Failure>;
 }
 
 /// Something that the facade depends on.

@@ -1,7 +1,35 @@
-//! Tiers: what can be chosen. Reads through a port.
+//! Tiers: what can be chosen, and how platform teams change it. Reads and writes through ports.
+
+use daap_crds::{
+    DaapTier, DaapTierSpec,
+    acceptance::{Objection, objections},
+};
+use uuid::Uuid;
 
 use super::Service;
-use crate::domain::{failure::Failure, tier::Tier};
+use crate::domain::{
+    entity_tag::{EntityTag, EntityTags, check_if_match},
+    failure::{Code, Failure, FieldError},
+    intent,
+    tier::{Deletion, Tier, field_of_request, holders, in_use, words_of_request},
+};
+
+/// How often a change is tried on what moved meanwhile. The controller reports on a tier within moments of a change.
+const TRIES: usize = 5;
+
+/// How a change is to be done.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// The audit row that says so, already committed.
+    pub intent: Uuid,
+    /// The states that the change is meant for. Absent: any.
+    pub if_match: Option<EntityTags>,
+    /// Whether only to try it out: all checks, and no effect.
+    pub dry_run: bool,
+}
+
+/// A change of a tier's spec, which may be done more than once.
+pub type Change<'a> = &'a (dyn Fn(DaapTierSpec) -> Result<DaapTierSpec, Failure> + Send + Sync);
 
 impl Service {
     /// Every tier, by name. What of it a role may see is decided where it is shown.
@@ -11,8 +39,146 @@ impl Service {
 
     /// The tier of this name.
     pub async fn tier(&self, name: &str) -> Result<Tier, Failure> {
-        let missing = || Failure::not_found("tier");
-        daap_crds::name::TeamName::parse(name).map_err(|_| missing())?;
+        check_name(name)?;
         self.ports.resources.tier(name).await?.ok_or_else(missing)
     }
+
+    /// Makes a tier.
+    pub async fn create_tier(
+        &self,
+        name: &str,
+        spec: DaapTierSpec,
+        terms: &Terms,
+    ) -> Result<Tier, Failure> {
+        let mut tier = DaapTier::new(name, spec);
+        intent::mark(&mut tier.metadata, terms.intent);
+        self.check_rules(&tier, None).await?;
+        let live_tiers = &self.ports.live_tiers;
+        let created = live_tiers
+            .create(&tier, terms.intent, terms.dry_run)
+            .await?;
+        record(created)
+    }
+
+    /// Changes a tier. A change that changes nothing writes nothing.
+    pub async fn change_tier(
+        &self,
+        name: &str,
+        change: Change<'_>,
+        terms: &Terms,
+    ) -> Result<Tier, Failure> {
+        for _ in 0..TRIES {
+            let old = self.live_tier(name, terms).await?;
+            if old.metadata.deletion_timestamp.is_some() {
+                return Err(leaving());
+            }
+            let mut new = old.clone();
+            new.spec = change(old.spec.clone())?;
+            if new.spec == old.spec {
+                return record(old);
+            }
+            intent::mark(&mut new.metadata, terms.intent);
+            self.check_rules(&new, Some(&old)).await?;
+            let live_tiers = &self.ports.live_tiers;
+            let outcome = live_tiers.replace(&new, terms.intent, terms.dry_run);
+            if let Ok(replaced) = outcome.await? {
+                return record(replaced);
+            }
+        }
+        Err(restless())
+    }
+
+    /// Deletes a tier that no database needs.
+    pub async fn delete_tier(&self, name: &str, terms: &Terms) -> Result<Deletion, Failure> {
+        for _ in 0..TRIES {
+            let tier = self.live_tier(name, terms).await?;
+            let holders = holders(self.ports.live_tiers.phases_on(name).await?);
+            if !holders.is_empty() {
+                return Err(in_use(name, holders));
+            }
+            let outcome = self.ports.live_tiers.delete(&tier, terms.dry_run);
+            if let Ok(deletion) = outcome.await? {
+                return Ok(deletion);
+            }
+        }
+        Err(restless())
+    }
+
+    /// The tier as it is stored, when it is in a state that the change is meant for.
+    async fn live_tier(&self, name: &str, terms: &Terms) -> Result<DaapTier, Failure> {
+        check_name(name)?;
+        let live = self.ports.live_tiers.live(name).await?;
+        let tier = live.ok_or_else(missing)?;
+        let tag = EntityTag::of(&tier.metadata).ok_or_else(unstored)?;
+        check_if_match(terms.if_match.as_ref(), &tag)?;
+        Ok(tier)
+    }
+
+    /// The rules of the resource, and then the richer ones by which the controller accepts a tier.
+    async fn check_rules(&self, tier: &DaapTier, old: Option<&DaapTier>) -> Result<(), Failure> {
+        let violations = self
+            .tier_rules
+            .violations_of(tier, old)
+            .map_err(Failure::internal)?;
+        let error = |pointer: &str, message: &str| {
+            FieldError::new(field_of_request(pointer), words_of_request(message))
+        };
+        let mut errors: Vec<_> = violations
+            .iter()
+            .map(|broken| error(&broken.pointer, &broken.message))
+            .collect();
+        if errors.is_empty() {
+            let store_exists = match &tier.spec.backup {
+                Some(backup) => {
+                    let live_tiers = &self.ports.live_tiers;
+                    live_tiers.object_store_exists(&backup.object_store).await?
+                }
+                None => true,
+            };
+            let objections = objections(&tier.spec, store_exists);
+            errors.extend(objections.iter().map(
+                |Objection {
+                     pointer, detail, ..
+                 }| error(pointer, detail),
+            ));
+        }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::invalid(errors))
+        }
+    }
+}
+
+fn check_name(name: &str) -> Result<(), Failure> {
+    daap_crds::name::TeamName::parse(name)
+        .map(drop)
+        .map_err(|_| missing())
+}
+
+fn missing() -> Failure {
+    Failure::not_found("tier")
+}
+
+fn unstored() -> Failure {
+    Failure::internal("the API server gave a tier without a state")
+}
+
+fn record(resource: DaapTier) -> Result<Tier, Failure> {
+    Tier::from_resource(resource).ok_or_else(unstored)
+}
+
+fn leaving() -> Failure {
+    Failure::new(
+        Code::BeingDeleted,
+        "The tier is being deleted and cannot be changed any more.",
+    )
+}
+
+/// It moved each time between the look at it and the write.
+fn restless() -> Failure {
+    Failure::unavailable(
+        "The tier, which others are changing at the moment,",
+        "it moved at each try",
+    )
 }

@@ -1,6 +1,8 @@
 //! The facade against the real API server and a real PostgreSQL, over TLS, with the controller running beside it.
 //! CloudNativePG's part is scripted: no tenant PostgreSQL runs.
 
+mod tiers;
+
 use std::{fs, time::Duration};
 
 use anyhow::{Result, ensure};

@@ -1,13 +1,15 @@
 //! Whether a tier can be served: the rules that are too rich for a CRD. Pure.
+//!
+//! The controller says them in the condition `Accepted`; the facade refuses a tier that breaks one.
 
-use daap_crds::{
-    DaapObjectStore,
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
     quantity::Bytes,
     retention::Retention,
     schedule::Schedule,
     tier::{Backup, DaapTierSpec},
 };
-use jiff::{SignedDuration, Timestamp};
 
 /// How many runs of a schedule are looked at for its longest pause: more than a year of daily ones.
 const RUNS: usize = 1500;
@@ -20,47 +22,73 @@ const START: Timestamp = Timestamp::UNIX_EPOCH;
 pub struct Objection {
     /// A stable code.
     pub reason: &'static str,
-    /// A sentence for people.
-    pub message: String,
+    /// The field, as a JSON pointer into the resource.
+    pub pointer: &'static str,
+    /// What is wrong with it and what would be right.
+    pub detail: String,
 }
 
-/// What speaks against a tier, if anything does.
-pub fn objection(spec: &DaapTierSpec, store: Option<&DaapObjectStore>) -> Option<Objection> {
+impl Objection {
+    fn new(reason: &'static str, pointer: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            reason,
+            pointer,
+            detail: detail.into(),
+        }
+    }
+
+    /// A sentence for people, which names the field.
+    pub fn message(&self) -> String {
+        let field = self.pointer.trim_start_matches("/spec/").replace('/', ".");
+        format!("{field}: {}.", self.detail)
+    }
+}
+
+/// What speaks against a tier. `store_exists` tells whether there is the object store that it names, if it names one.
+pub fn objections(spec: &DaapTierSpec, store_exists: bool) -> Vec<Objection> {
     let backup = spec.backup.as_ref();
-    backup
-        .and_then(schedule_objection)
-        .or_else(|| memory_objection(spec))
-        .or_else(|| backup.and_then(|backup| store_objection(backup, store)))
+    let store = backup.filter(|_| !store_exists).map(store_objection);
+    [
+        backup.and_then(schedule_objection),
+        memory_objection(spec),
+        store,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
-fn object(reason: &'static str, message: impl Into<String>) -> Option<Objection> {
-    Some(Objection {
-        reason,
-        message: message.into(),
-    })
-}
+const SCHEDULE: &str = "/spec/backup/schedule";
+const RETENTION: &str = "/spec/backup/retention";
 
 fn schedule_objection(backup: &Backup) -> Option<Objection> {
     let schedule: Schedule = match backup.schedule.parse() {
         Ok(schedule) => schedule,
-        Err(error) => return object("InvalidSchedule", format!("backup.schedule: {error}.")),
+        Err(error) => {
+            let detail = error.to_string();
+            return Some(Objection::new("InvalidSchedule", SCHEDULE, detail));
+        }
     };
     let retention: Retention = match backup.retention.parse() {
         Ok(retention) => retention,
-        Err(error) => return object("InvalidRetention", format!("backup.retention: {error}.")),
+        Err(error) => {
+            let detail = error.to_string();
+            return Some(Objection::new("InvalidRetention", RETENTION, detail));
+        }
     };
     let Some(interval) = schedule.longest_interval(START, RUNS) else {
-        return object("InvalidSchedule", "backup.schedule: it does not run twice.");
+        let detail = "it does not run twice";
+        return Some(Objection::new("InvalidSchedule", SCHEDULE, detail));
     };
     if interval
         > SignedDuration::from_hours(24) * i32::try_from(retention.least_days()).unwrap_or(i32::MAX)
     {
-        let message = format!(
-            "backup.retention: {retention} is shorter than the longest pause between two backups ({} days), so there \
-             would be times without any.",
+        let detail = format!(
+            "{retention} is shorter than the longest pause between two backups ({} days), so there would be times \
+             without any",
             interval.as_hours().div_euclid(24) + 1
         );
-        return object("RetentionTooShort", message);
+        return Some(Objection::new("RetentionTooShort", RETENTION, detail));
     }
     None
 }
@@ -84,10 +112,10 @@ fn memory_objection(spec: &DaapTierSpec) -> Option<Objection> {
             continue;
         }
         let Some(bytes) = memory(text, unit) else {
-            let message = format!(
-                "postgres.parameters: {name} = '{text}' is not a whole amount of memory such as '256MB'."
-            );
-            return object("InvalidParameter", message);
+            let detail =
+                format!("{name} = '{text}' is not a whole amount of memory such as '256MB'");
+            let pointer = "/spec/postgres/parameters";
+            return Some(Objection::new("InvalidParameter", pointer, detail));
         };
         needed = needed.saturating_add(bytes);
     }
@@ -99,12 +127,9 @@ fn memory_objection(spec: &DaapTierSpec) -> Option<Objection> {
         .map(Bytes::from_mebibytes)
         .map(Option::unwrap_or_default);
     let names = MEMORY_SETTINGS.map(|(name, _)| name).join(", ");
-    object(
-        "MemoryTooSmall",
-        format!(
-            "compute.memory: {names} need {needed} together, and an instance gets {available}."
-        ),
-    )
+    let detail = format!("{names} need {needed} together, and an instance gets {available}");
+    let pointer = "/spec/compute/memory";
+    Some(Objection::new("MemoryTooSmall", pointer, detail))
 }
 
 /// Memory in PostgreSQL's notation.
@@ -125,28 +150,32 @@ fn memory(text: &str, unit: u64) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
-fn store_objection(backup: &Backup, store: Option<&DaapObjectStore>) -> Option<Objection> {
-    if store.is_some() {
-        return None;
-    }
-    object(
-        "ObjectStoreNotFound",
-        format!(
-            "backup.objectStore: the object store '{}' does not exist.",
-            backup.object_store
-        ),
-    )
+fn store_objection(backup: &Backup) -> Objection {
+    let detail = format!("the object store '{}' does not exist", backup.object_store);
+    Objection::new("ObjectStoreNotFound", "/spec/backup/objectStore", detail)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{object_store, tier_spec};
+
+    fn tier_spec() -> DaapTierSpec {
+        let spec = serde_json::json!({
+            "description": "For production.",
+            "postgres": {"major": 17, "image": "registry.example/postgresql:17.6", "parameters": {"shared_buffers": "512MB"}},
+            "compute": {"cpu": "1", "memory": "2Gi"},
+            "storage": {"size": "20Gi"},
+            "backup": {"schedule": "0 3 * * *", "retention": "30d", "objectStore": "vault"},
+            "destruction": {"strategy": "Archive"}
+        });
+        serde_json::from_value(spec).unwrap()
+    }
 
     fn reason(change: impl FnOnce(&mut DaapTierSpec)) -> Option<&'static str> {
         let mut spec = tier_spec();
         change(&mut spec);
-        objection(&spec, Some(&object_store())).map(|objection| objection.reason)
+        let objections = objections(&spec, true);
+        objections.first().map(|objection| objection.reason)
     }
 
     fn set(spec: &mut DaapTierSpec, name: &str, value: &str) {
@@ -190,10 +219,22 @@ mod tests {
             reason(|spec| set(spec, "work_mem", "lots")),
             Some("InvalidParameter")
         );
-        assert_eq!(
-            objection(&tier_spec(), None).map(|objection| objection.reason),
-            Some("ObjectStoreNotFound")
-        );
+    }
+
+    #[test]
+    fn everything_is_told_at_once_and_by_field() {
+        let mut spec = tier_spec();
+        spec.backup.as_mut().unwrap().schedule = "0 3 1 * *".into();
+        set(&mut spec, "shared_buffers", "64GB");
+        let messages: Vec<_> = objections(&spec, false)
+            .iter()
+            .map(Objection::message)
+            .collect();
+        insta::assert_snapshot!(messages.join("\n"), @r"
+        backup.retention: 30d is shorter than the longest pause between two backups (32 days), so there would be times without any.
+        compute.memory: shared_buffers, wal_buffers, maintenance_work_mem, work_mem need 64Gi together, and an instance gets 2Gi.
+        backup.objectStore: the object store 'vault' does not exist.
+        ");
     }
 
     #[test]
