@@ -1,13 +1,13 @@
 //! The first keys of an installation, made beside the running service. Writes the metadata database.
 
 use daap_crds::name::{NameError, TeamName};
-use rand::{TryRngCore as _, rngs::OsRng};
 use sqlx::PgPool;
 use thiserror::Error;
 
 use crate::{
-    domain::{actor::Role, api_key::ApiKey, failure::Failure},
-    store::{MigrateError, NewKey, Store},
+    domain::{actor::Role, api_key::NewKey, failure::Failure},
+    service::keys::random_key,
+    store::{MigrateError, Store},
 };
 
 /// The team that platform keys speak for, when none is named.
@@ -70,20 +70,16 @@ pub async fn bootstrap(pool: PgPool, asked: &Bootstrap) -> Result<String, Bootst
     };
     let store = Store::new(pool);
     store.migrate().await?;
-    if role == Role::Platform && !asked.force && store.has_usable_platform_key().await? {
-        return Err(BootstrapError::Exists);
-    }
-    let mut random = [0; 32];
-    OsRng
-        .try_fill_bytes(&mut random)
-        .map_err(BootstrapError::Randomness)?;
-    let key = ApiKey::from_random(role, &random);
+    let key = random_key(role).map_err(BootstrapError::Randomness)?;
     let new = NewKey {
-        name: &asked.name,
-        team: team.as_str(),
+        name: asked.name.clone(),
+        team,
         role,
         expires_at: None,
     };
-    store.insert_key(&key, &new).await?;
+    store
+        .bootstrap_key(&key, &new, asked.force)
+        .await?
+        .ok_or(BootstrapError::Exists)?;
     Ok(key.reveal().to_owned())
 }

@@ -7,6 +7,8 @@
 //!                                                                └─ cluster (the only reads and writes of resources)
 //! ```
 //!
+//! `jobs` is what happens without a request: mirroring the cluster, sealing the audit log.
+//!
 //! [`start`] serves, [`bootstrap`] makes the first keys, [`rebuild`] has the record of the cluster
 //! built anew, [`contract`] is what `manifests/openapi.json` holds.
 

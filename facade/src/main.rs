@@ -54,7 +54,7 @@ async fn serve(settings: &Settings) -> Result<()> {
         .await
         .context("reaching the Kubernetes API")?;
     let pool = daap_facade::pool(&settings.store)?;
-    let running = daap_facade::start(&settings.listen, client, pool, shutdown).await?;
+    let running = daap_facade::start(&settings.service, client, pool, shutdown).await?;
     running.ended().await?;
     Ok(())
 }

@@ -12,24 +12,15 @@ pub struct Settings {
     /// The file with further settings.
     #[command(flatten)]
     pub file: SettingsFile,
-    /// How it is reached.
+    /// How it serves.
     #[command(flatten)]
-    pub listen: ListenSettings,
+    pub service: ServiceSettings,
     /// The metadata database.
     #[command(flatten)]
     pub store: StoreSettings,
     /// The Kubernetes API.
     #[command(flatten)]
     pub kubernetes: KubernetesSettings,
-    /// The namespace that DAAP itself runs in.
-    #[arg(
-        long,
-        env = "DAAP_SYSTEM_NAMESPACE",
-        global = true,
-        value_name = "NAME",
-        default_value = "daap-system"
-    )]
-    pub system_namespace: String,
     /// How logs are written.
     #[arg(
         long,
@@ -39,6 +30,102 @@ pub struct Settings {
         default_value = "json"
     )]
     pub log_format: LogFormat,
+}
+
+/// How the facade serves.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServiceSettings {
+    /// How it is reached.
+    #[command(flatten)]
+    pub listen: ListenSettings,
+    /// The audit log.
+    #[command(flatten)]
+    pub audit: AuditSettings,
+    /// The namespace that DAAP itself runs in.
+    #[arg(
+        long,
+        env = "DAAP_SYSTEM_NAMESPACE",
+        global = true,
+        value_name = "NAME",
+        default_value = "daap-system"
+    )]
+    pub system_namespace: String,
+}
+
+impl Default for ServiceSettings {
+    fn default() -> Self {
+        Self {
+            listen: ListenSettings::default(),
+            audit: AuditSettings::default(),
+            system_namespace: "daap-system".to_owned(),
+        }
+    }
+}
+
+/// How the audit log is kept.
+#[derive(Debug, Clone, clap::Args)]
+pub struct AuditSettings {
+    /// For how many days rows of the audit log are kept at least. Whole months are dropped.
+    #[arg(
+        long,
+        env = "DAAP_AUDIT_RETENTION_DAYS",
+        global = true,
+        value_name = "DAYS",
+        default_value_t = 400
+    )]
+    pub audit_retention_days: u32,
+    /// How often new rows are sealed.
+    #[arg(
+        long,
+        env = "DAAP_AUDIT_SEAL_SECONDS",
+        global = true,
+        value_name = "SECONDS",
+        default_value_t = 1.0
+    )]
+    pub audit_seal_seconds: f32,
+    /// How often the log is kept in order, and what was counted in memory is written.
+    #[arg(
+        long,
+        env = "DAAP_AUDIT_UPKEEP_SECONDS",
+        global = true,
+        value_name = "SECONDS",
+        default_value_t = 60.0
+    )]
+    pub audit_upkeep_seconds: f32,
+    /// After how long a change without an outcome counts as interrupted. Longer than any request takes.
+    #[arg(
+        long,
+        env = "DAAP_AUDIT_INTERRUPTED_SECONDS",
+        global = true,
+        value_name = "SECONDS",
+        default_value_t = 300.0
+    )]
+    pub audit_interrupted_seconds: f32,
+}
+
+impl Default for AuditSettings {
+    fn default() -> Self {
+        Self {
+            audit_retention_days: 400,
+            audit_seal_seconds: 1.0,
+            audit_upkeep_seconds: 60.0,
+            audit_interrupted_seconds: 300.0,
+        }
+    }
+}
+
+impl AuditSettings {
+    pub(crate) fn seal_interval(&self) -> Duration {
+        seconds(self.audit_seal_seconds)
+    }
+
+    pub(crate) fn upkeep_interval(&self) -> Duration {
+        seconds(self.audit_upkeep_seconds)
+    }
+
+    pub(crate) fn open_intent(&self) -> Duration {
+        seconds(self.audit_interrupted_seconds)
+    }
 }
 
 /// How the facade is reached.
@@ -136,6 +223,33 @@ pub struct Limits {
         default_value_t = 30.0
     )]
     pub drain_timeout_seconds: f32,
+    /// How many requests a key may send at once, on each replica.
+    #[arg(
+        long,
+        env = "DAAP_RATE_BURST",
+        global = true,
+        value_name = "COUNT",
+        default_value_t = 1000
+    )]
+    pub rate_burst: u32,
+    /// How many requests a second a key may send in the long run, on each replica.
+    #[arg(
+        long,
+        env = "DAAP_RATE_PER_SECOND",
+        global = true,
+        value_name = "COUNT",
+        default_value_t = 200
+    )]
+    pub rate_per_second: u32,
+    /// How many failed authentications one address may have at once. One more is allowed for every tenth of a second.
+    #[arg(
+        long,
+        env = "DAAP_FAILURE_BURST",
+        global = true,
+        value_name = "COUNT",
+        default_value_t = 300
+    )]
+    pub failure_burst: u32,
 }
 
 impl Default for Limits {
@@ -146,6 +260,9 @@ impl Default for Limits {
             body_timeout_seconds: 30.0,
             idle_timeout_seconds: 75.0,
             drain_timeout_seconds: 30.0,
+            rate_burst: 1000,
+            rate_per_second: 200,
+            failure_burst: 300,
         }
     }
 }

@@ -14,23 +14,27 @@ use crate::{
         self,
         contract::{Contract, ContractError},
     },
-    cluster::Cluster,
+    cluster::{Cluster, anchor::AnchorMap},
     http::{
         connection::Context,
         gate::Gate,
+        limit::{Buckets, Rate},
         metrics::Metrics,
         routes::{Routes, UnknownToPolicy},
         server,
     },
-    jobs,
+    jobs::{self, sealing::Sealer, upkeep::Upkeep},
     service::{
         Ports, Service,
         freshness::Freshness,
-        ports::{AuditLog, Idempotency},
+        ports::{Anchors, AuditLog, Idempotency},
     },
-    settings::{Limits, ListenSettings},
-    store::{MigrateError, Store},
+    settings::{AuditSettings, Limits, ServiceSettings},
+    store::{AuditWriter, MigrateError, Store},
 };
+
+/// How many failed authentications a second one address may have in the long run.
+const FAILURES_PER_SECOND: u32 = 10;
 
 /// The facade cannot start.
 #[derive(Debug, Error)]
@@ -79,12 +83,13 @@ impl Running {
 /// # Errors
 /// [`StartError`] when it cannot listen, or the certificate cannot be used.
 pub async fn start(
-    settings: &ListenSettings,
+    settings: &ServiceSettings,
     client: Client,
     pool: PgPool,
     shutdown: CancellationToken,
 ) -> Result<Running, StartError> {
-    let tls = match (&settings.tls_cert, &settings.tls_key) {
+    let listen = &settings.listen;
+    let tls = match (&listen.tls_cert, &listen.tls_key) {
         (Some(certificate), Some(key)) => Some(TlsAcceptor::from(daap_config::tls::server_config(
             certificate,
             key,
@@ -94,8 +99,11 @@ pub async fn start(
             None
         }
     };
+    let audit = Arc::new(AuditWriter::start(pool.clone()));
     let store = Store::new(pool);
     let cluster = Arc::new(Cluster::new(client));
+    let anchors = AnchorMap::new(Cluster::clone(&cluster), &settings.system_namespace);
+    let anchors: Arc<dyn Anchors> = Arc::new(anchors);
     let keeper = Arc::new(store.clone());
     let freshness = Arc::new(Freshness::default());
     let service = Service::new(Ports {
@@ -104,17 +112,24 @@ pub async fn start(
         freshness: freshness.clone(),
         resources: cluster.clone(),
         live_tiers: cluster.clone(),
+        audit_trail: keeper.clone(),
+        anchors: anchors.clone(),
         dependencies: vec![keeper.clone(), freshness.clone(), cluster.clone()],
     })
     .map_err(|error| StartError::Build(error.into()))?;
-    let context = context(
-        Arc::new(service),
-        keeper.clone(),
-        keeper.clone(),
-        tls,
-        &settings.limits,
-    )?;
-    let address = settings.listen;
+    let service = Arc::new(service);
+    let jobs = Jobs {
+        sealer: Sealer::new(keeper.clone(), anchors.clone()),
+        upkeep: Upkeep {
+            service: service.clone(),
+            trail: keeper.clone(),
+            anchors,
+            settings: settings.audit.clone(),
+        },
+        settings: settings.audit.clone(),
+    };
+    let context = context(service, audit, keeper.clone(), tls, &listen.limits)?;
+    let address = listen.listen;
     let listen_error = |source| StartError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
@@ -125,7 +140,7 @@ pub async fn start(
         Cluster::clone(&cluster),
         shutdown.clone(),
     ));
-    let task = tokio::spawn(serve(listener, context, store, shutdown));
+    let task = tokio::spawn(serve(listener, context, store, jobs, shutdown));
     Ok(Running { address, task })
 }
 
@@ -149,6 +164,14 @@ pub(crate) fn context(
         audit,
         idempotency,
         metrics,
+        keys: Buckets::new(Rate {
+            burst: limits.rate_burst,
+            per_second: limits.rate_per_second,
+        }),
+        failures: Buckets::new(Rate {
+            burst: limits.failure_burst,
+            per_second: FAILURES_PER_SECOND,
+        }),
         tasks: TaskTracker::new(),
         body_timeout: limits.body_timeout(),
     };
@@ -161,11 +184,29 @@ pub(crate) fn context(
     })
 }
 
+/// What goes on beside serving, once the schema is up to date.
+struct Jobs {
+    sealer: Sealer,
+    upkeep: Upkeep,
+    settings: AuditSettings,
+}
+
+impl Jobs {
+    async fn run(self, shutdown: CancellationToken) {
+        let interval = self.settings.seal_interval();
+        tokio::join!(
+            self.sealer.run(interval, shutdown.clone()),
+            self.upkeep.run(shutdown)
+        );
+    }
+}
+
 /// Serves, and brings the schema up to date meanwhile; ends when that is impossible.
 async fn serve(
     listener: TcpListener,
     context: Context,
     store: Store,
+    jobs: Jobs,
     shutdown: CancellationToken,
 ) -> Result<(), MigrateError> {
     let migrations = async {
@@ -175,14 +216,20 @@ async fn serve(
         }
         result
     };
+    let ended = CancellationToken::new();
     let (migrated, ()) = tokio::join!(
         async {
-            tokio::select! {
-                result = migrations => result,
-                () = shutdown.cancelled() => Ok(()),
+            let migrated = shutdown.run_until_cancelled(migrations).await;
+            if let Some(Ok(())) = migrated {
+                jobs.run(ended.clone()).await;
             }
+            migrated.unwrap_or(Ok(()))
         },
-        server::run(listener, context, shutdown.clone()),
+        async {
+            server::run(listener, context, shutdown.clone()).await;
+            // The last requests have something to count and to seal, too.
+            ended.cancel();
+        },
     );
     migrated
 }

@@ -2,6 +2,7 @@
 
 #[path = "../cluster/mod.rs"]
 pub mod cluster;
+pub mod faults;
 pub mod installation;
 pub mod recording_client;
 pub mod rest;

@@ -68,6 +68,15 @@ impl RestClient {
         client
     }
 
+    /// The same client for an API elsewhere.
+    #[must_use]
+    pub fn at(&self, url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// Sends a request, with a JSON body unless it is null.
     pub async fn send(&self, method: Method, path: &str, body: &Value) -> Result<Answer> {
         let what = format!("{method} {path}");

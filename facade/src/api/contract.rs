@@ -21,8 +21,8 @@ use thiserror::Error;
 pub(crate) use self::tidy::without_charset;
 use self::walk::{elements, operations, schema_name};
 use super::{
-    databases::Databases, history::Histories, merge_patch::MERGE_PATCH, patch_schema::make_patch,
-    system::System, tiers::Tiers,
+    audit::Audit, databases::Databases, history::Histories, keys::Keys, merge_patch::MERGE_PATCH,
+    patch_schema::make_patch, system::System, tiers::Tiers,
 };
 
 /// The generated document cannot be used, which a test excludes.
@@ -66,8 +66,12 @@ pub struct Contract {
 }
 
 /// Every group of operations.
-pub(super) fn openapi_service() -> OpenApiService<(Databases, Histories, Tiers, System), ()> {
-    OpenApiService::new((Databases, Histories, Tiers, System), "DAAP", "1.0.0")
+type Operations = (Databases, Histories, Tiers, Keys, Audit, System);
+
+/// The operations, and what the contract says about all of them.
+pub(super) fn openapi_service() -> OpenApiService<Operations, ()> {
+    let operations = (Databases, Histories, Tiers, Keys, Audit, System);
+    OpenApiService::new(operations, "DAAP", "1.0.0")
         .description(
             "PostgreSQL databases for product teams. Choose a tier, ask for a database, and connect with the \
              credentials in the Secret that its record names. Every failure is a problem document (RFC 9457).",

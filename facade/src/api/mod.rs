@@ -4,7 +4,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`contract`] | the OpenAPI document, and what the server reads from it |
-//! | [`databases`], [`history`], [`tiers`], [`system`] | the operations |
+//! | [`databases`], [`history`], [`tiers`], [`keys`], [`audit`], [`system`] | the operations |
 //! | [`caller`] | who asks, as an argument of an operation |
 //! | [`body`], [`merge_patch`] | a JSON body, judged by the contract |
 //! | [`patch_schema`] | the schemas of merge patches |
@@ -12,6 +12,7 @@
 //! | [`entity_tag`] | `ETag`, `If-Match`, `If-None-Match` |
 //! | [`date_time`], [`pattern`] | values |
 
+pub mod audit;
 pub mod body;
 pub mod caller;
 pub mod contract;
@@ -19,6 +20,7 @@ pub mod databases;
 pub mod date_time;
 pub mod entity_tag;
 pub mod history;
+pub mod keys;
 pub mod merge_patch;
 pub mod patch_schema;
 pub mod pattern;
@@ -40,6 +42,12 @@ pub enum Group {
     Databases,
     /// The menu of guarantees that platform teams define and product teams choose from.
     Tiers,
+    /// API keys: who may call, as which team.
+    #[oai(rename = "API keys")]
+    ApiKeys,
+    /// What was called by whom, and the proof that nobody changed it since.
+    #[oai(rename = "Audit log")]
+    Audit,
     /// The service itself.
     System,
 }

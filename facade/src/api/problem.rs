@@ -107,7 +107,8 @@ pub const fn status(code: Code) -> u16 {
         | Code::NamespaceConflict
         | Code::TierInUse
         | Code::BeingDeleted
-        | Code::RequestRunning => 409,
+        | Code::RequestRunning
+        | Code::LastPlatformKey => 409,
         Code::PreconditionFailed => 412,
         Code::BodyTooLarge => 413,
         Code::UnsupportedMediaType => 415,
@@ -178,7 +179,7 @@ const fn description(status: u16) -> &'static str {
         413 => "The body is larger than 1 MiB.",
         415 => "The body is not in an accepted media type.",
         422 => "One or more fields break a rule.",
-        429 => "Too many requests were sent with this key.",
+        429 => "Too many requests in a short time.",
         503 => {
             "Something that is needed does not answer at the moment. Nothing was done, or what was done is kept: try again."
         }
@@ -278,6 +279,7 @@ mod tests {
         412 precondition-failed Changed meanwhile
         409 request-running Request already running
         422 idempotency-key-reused Idempotency key reused
+        409 last-platform-key Last platform key
         503 unavailable Temporarily unavailable
         500 internal Internal error
         ");

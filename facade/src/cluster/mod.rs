@@ -3,6 +3,7 @@
 //! In: domain types. Out: the same, or a failure that says the API does not answer. Every call has a deadline, and
 //! none is repeated unseen.
 
+pub mod anchor;
 mod databases;
 mod namespaces;
 mod tiers;

@@ -6,7 +6,10 @@
 
 use std::fmt;
 
+use daap_crds::name::TeamName;
+use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 use super::actor::Role;
 
@@ -23,6 +26,63 @@ pub type KeyDigest = [u8; 32];
 /// A key whose checksum is right. Its text appears in no log: `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(String);
+
+/// A key to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewKey {
+    /// What people call it.
+    pub name: String,
+    /// The team it speaks for.
+    pub team: TeamName,
+    /// Its role.
+    pub role: Role,
+    /// When it stops working. Absent: never.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A key as it is kept: everything but the key itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRecord {
+    /// The id.
+    pub id: Uuid,
+    /// What people call it.
+    pub name: String,
+    /// The team it speaks for.
+    pub team: String,
+    /// Its role.
+    pub role: Role,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it stops working. Absent: never.
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+    /// When it was used last, as of an hour ago at most.
+    pub last_used_at: Option<Timestamp>,
+}
+
+impl KeyRecord {
+    /// Whether it works at this instant.
+    pub fn works(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| end > now)
+    }
+}
+
+/// Which keys are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyFilter {
+    /// Of this team.
+    pub team: Option<String>,
+    /// Of this role.
+    pub role: Option<Role>,
+}
+
+impl KeyFilter {
+    /// The filter as text, to which cursors are bound.
+    pub fn fingerprint_text(&self) -> String {
+        format!("api-keys {self:?}")
+    }
+}
 
 impl ApiKey {
     /// The key made of these random bytes.

@@ -44,6 +44,8 @@ pub enum Code {
     RequestRunning,
     /// The idempotency key was used for another request.
     IdempotencyKeyReused,
+    /// Without this platform key there would be none that works.
+    LastPlatformKey,
     /// Something that is needed does not answer.
     Unavailable,
     /// A mistake of ours.
@@ -52,7 +54,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::NotFound,
@@ -71,6 +73,7 @@ impl Code {
         Self::PreconditionFailed,
         Self::RequestRunning,
         Self::IdempotencyKeyReused,
+        Self::LastPlatformKey,
         Self::Unavailable,
         Self::Internal,
     ];
@@ -96,6 +99,7 @@ impl Code {
             Self::PreconditionFailed => "precondition-failed",
             Self::RequestRunning => "request-running",
             Self::IdempotencyKeyReused => "idempotency-key-reused",
+            Self::LastPlatformKey => "last-platform-key",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
         }
@@ -122,6 +126,7 @@ impl Code {
             Self::PreconditionFailed => "Changed meanwhile",
             Self::RequestRunning => "Request already running",
             Self::IdempotencyKeyReused => "Idempotency key reused",
+            Self::LastPlatformKey => "Last platform key",
             Self::Unavailable => "Temporarily unavailable",
             Self::Internal => "Internal error",
         }

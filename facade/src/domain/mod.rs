@@ -5,6 +5,7 @@
 //! | [`actor`] | who asks |
 //! | [`policy`] | who may do what |
 //! | [`api_key`] | what a key looks like |
+//! | [`audit`], [`audit_chain`] | what is kept of a call, and what makes every later change of it show |
 //! | [`database`], [`tier`] | what is answered about databases and tiers |
 //! | [`history`] | what changed in a database, and who changed it |
 //! | [`page`] | slices of long lists |
@@ -15,6 +16,8 @@
 
 pub mod actor;
 pub mod api_key;
+pub mod audit;
+pub mod audit_chain;
 pub mod database;
 pub mod entity_tag;
 pub mod failure;

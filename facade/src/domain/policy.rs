@@ -26,6 +26,20 @@ pub enum Action {
     ChangeTier,
     /// Take a tier from the menu.
     DeleteTier,
+    /// Make an API key.
+    CreateKey,
+    /// See which API keys there are.
+    ListKeys,
+    /// See one API key.
+    GetKey,
+    /// End an API key.
+    RevokeKey,
+    /// See who the key is.
+    GetIdentity,
+    /// Read the audit log.
+    ListAudit,
+    /// Check the audit log.
+    VerifyAudit,
 }
 
 /// Whose the thing is that the action is about.
@@ -57,6 +71,10 @@ pub enum Kind {
     Database,
     /// A tier.
     Tier,
+    /// An API key.
+    ApiKey,
+    /// The audit log.
+    AuditLog,
 }
 
 impl Kind {
@@ -65,6 +83,8 @@ impl Kind {
         match self {
             Self::Database => "database",
             Self::Tier => "tier",
+            Self::ApiKey => "api-key",
+            Self::AuditLog => "audit-log",
         }
     }
 }
@@ -99,6 +119,13 @@ pub const RULES: &[Rule] = &[
     Rule { action: Action::CreateTier,     operation: "createTier",     resource: Kind::Tier,     product_own: Forbid, product_foreign: Forbid, platform: Allow, changes: true },
     Rule { action: Action::ChangeTier,     operation: "changeTier",     resource: Kind::Tier,     product_own: Forbid, product_foreign: Forbid, platform: Allow, changes: true },
     Rule { action: Action::DeleteTier,     operation: "deleteTier",     resource: Kind::Tier,     product_own: Forbid, product_foreign: Forbid, platform: Allow, changes: true },
+    Rule { action: Action::CreateKey,      operation: "createApiKey",   resource: Kind::ApiKey,   product_own: Forbid, product_foreign: Forbid, platform: Allow, changes: true },
+    Rule { action: Action::ListKeys,       operation: "listApiKeys",    resource: Kind::ApiKey,   product_own: Forbid, product_foreign: Forbid, platform: Allow, changes: false },
+    Rule { action: Action::GetKey,         operation: "getApiKey",      resource: Kind::ApiKey,   product_own: Forbid, product_foreign: Forbid, platform: Allow, changes: false },
+    Rule { action: Action::RevokeKey,      operation: "revokeApiKey",   resource: Kind::ApiKey,   product_own: Forbid, product_foreign: Forbid, platform: Allow, changes: true },
+    Rule { action: Action::GetIdentity,    operation: "getIdentity",    resource: Kind::ApiKey,   product_own: Allow,  product_foreign: Hide,   platform: Allow, changes: false },
+    Rule { action: Action::ListAudit,      operation: "listAuditLog",   resource: Kind::AuditLog, product_own: Allow,  product_foreign: Hide,   platform: Allow, changes: false },
+    Rule { action: Action::VerifyAudit,    operation: "verifyAuditLog", resource: Kind::AuditLog, product_own: Forbid, product_foreign: Forbid, platform: Allow, changes: false },
 ];
 
 /// The line of the table for an operation of the contract.
@@ -149,6 +176,13 @@ mod tests {
         createTier product [Forbid, Forbid] platform [Allow, Allow]
         changeTier product [Forbid, Forbid] platform [Allow, Allow]
         deleteTier product [Forbid, Forbid] platform [Allow, Allow]
+        createApiKey product [Forbid, Forbid] platform [Allow, Allow]
+        listApiKeys product [Forbid, Forbid] platform [Allow, Allow]
+        getApiKey product [Forbid, Forbid] platform [Allow, Allow]
+        revokeApiKey product [Forbid, Forbid] platform [Allow, Allow]
+        getIdentity product [Allow, Hide] platform [Allow, Allow]
+        listAuditLog product [Allow, Hide] platform [Allow, Allow]
+        verifyAuditLog product [Forbid, Forbid] platform [Allow, Allow]
         ");
     }
 

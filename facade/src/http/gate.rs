@@ -1,11 +1,12 @@
-//! What every request goes through, in this order: request id → operation (404, 405) → key (401) → role (403) → query
-//! parameters (400) → body (408, 413) → when something is to change: audit intent, idempotency key → operation → audit outcome → answer.
+//! What every request goes through, in this order: request id, trace → operation (404, 405) → key (401) → rate (429) →
+//! role (403) → query parameters (400) → body (408, 413) → when something is to change: audit intent, idempotency key →
+//! operation → audit outcome → answer, and a line in the log.
 //!
 //! Nothing can be registered past it, so no operation can forget a step. A request runs in a task of its own: it goes
 //! on when the client hangs up, and a panic ends this one request only.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,14 +25,20 @@ use uuid::Uuid;
 use super::{
     answer::{self, Answer},
     idempotency::{self, Try},
+    limit::{self, Buckets},
     metrics::Metrics,
     routes::{Route, Routes},
+    trace::{Span, TRACEPARENT},
     upload,
 };
 use crate::{
     api::caller::Caller,
-    domain::failure::{Code, Failure},
-    domain::policy::Rule,
+    domain::{
+        actor::Actor,
+        audit::field_names,
+        failure::{Code, Failure},
+        policy::Rule,
+    },
     service::{
         Service, access,
         ports::{AuditLog, AuditedCall, Idempotency},
@@ -55,6 +62,10 @@ pub struct Gate {
     pub endpoint: BoxEndpoint<'static>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// How often each key may ask.
+    pub keys: Buckets<Uuid>,
+    /// How often one may ask in vain from an address.
+    pub failures: Buckets<IpAddr>,
     /// The tasks of requests, awaited when the server ends.
     pub tasks: TaskTracker,
     /// How long a body may take to arrive.
@@ -64,7 +75,8 @@ pub struct Gate {
 /// A request, before anything is known about it.
 struct Call {
     request_id: String,
-    source: String,
+    span: Span,
+    peer: IpAddr,
     parts: Parts,
 }
 
@@ -82,36 +94,38 @@ impl Gate {
     pub async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: SocketAddr) -> Answer {
         let begin = Instant::now();
         let (parts, body) = request.into_parts();
-        let call = Call {
+        let call = Arc::new(Call {
             request_id: request_id(&parts.headers),
-            source: peer.ip().to_string(),
+            span: Span::of(&parts.headers),
+            peer: peer.ip().to_canonical(),
             parts,
-        };
-        let request_id = call.request_id.clone();
-        let operation = self.operation_name(&call);
-        let gate = self.clone();
+        });
+        let (gate, work) = (self.clone(), call.clone());
         let task = self
             .tasks
-            .spawn(async move { gate.process(call, body).await });
-        let mut answer = task.await.unwrap_or_else(|error| {
-            tracing::error!(request.id = request_id, error.message = %error, "a request ended its task");
-            answer::from_failure(&Failure::internal(error), &request_id)
-        });
-        if let Ok(value) = HeaderValue::from_str(&request_id) {
-            answer.headers_mut().insert(REQUEST_ID, value);
+            .spawn(async move { gate.process(&work, body).await });
+        let mut answer = task
+            .await
+            .unwrap_or_else(|error| self.refuse(&call, &Failure::internal(error)));
+        for (name, value) in [
+            (REQUEST_ID, &call.request_id),
+            (TRACEPARENT, &call.span.to_string()),
+        ] {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                answer.headers_mut().insert(name, value);
+            }
         }
-        self.metrics
-            .answered(&operation, answer.status().as_u16(), begin.elapsed());
+        self.tell(&call, &answer, begin.elapsed());
         answer
     }
 
-    async fn process(&self, call: Call, mut body: Incoming) -> Answer {
-        let result = self.perform(&call, &mut body).await;
+    async fn process(&self, call: &Call, mut body: Incoming) -> Answer {
+        let result = self.perform(call, &mut body).await;
         // A client that waits to be asked for its body is answered instead.
         if !call.parts.headers.contains_key(header::EXPECT) {
             upload::discard(body).await;
         }
-        result.unwrap_or_else(|failure| self.refuse(&call, &failure))
+        result.unwrap_or_else(|failure| self.refuse(call, &failure))
     }
 
     async fn perform(&self, call: &Call, body: &mut Incoming) -> Result<Answer, Failure> {
@@ -122,22 +136,38 @@ impl Gate {
             route.check_parameters(call.parts.uri.query())?;
             return self.run(call, None, Bytes::new()).await;
         };
-        let authorization = call
-            .parts
-            .headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok());
-        let audited = AuditedCall {
+        let actor = self.authenticate(call).await?;
+        let allowance = self.keys.take(actor.key_id, Instant::now());
+        let mut audited = AuditedCall {
             intent: Uuid::now_v7(),
+            is_intended: false,
             request_id: call.request_id.clone(),
-            actor: self.service.authenticate(authorization).await?,
+            actor,
             operation: rule.operation,
-            source: call.source.clone(),
+            source: call.peer.to_string(),
             resource_kind: rule.resource,
             resource_id: id.map(str::to_owned),
+            changed_fields: Vec::new(),
         };
-        let result = self.perform_as(&audited, call, route, rule, body).await;
-        let answer = result.unwrap_or_else(|failure| self.refuse(call, &failure));
+        let admitted = match limit::refusal(&allowance) {
+            Some(failure) => Err(failure),
+            None => self.admit(&audited, call, route, rule, body).await,
+        };
+        let result = match admitted {
+            Ok(bytes) if rule.changes => {
+                audited.changed_fields = field_names(&bytes);
+                // What cannot be recorded does not happen, and there is no outcome to record either.
+                self.audit.intent(&audited).await?;
+                audited.is_intended = true;
+                self.change(&audited, call, bytes).await
+            }
+            Ok(bytes) => {
+                let caller = audited.caller(audited.intent);
+                self.run(call, Some(caller), bytes).await
+            }
+            Err(failure) => Err(failure),
+        };
+        let mut answer = result.unwrap_or_else(|failure| self.refuse(call, &failure));
         let resource_id = audited
             .resource_id
             .clone()
@@ -145,40 +175,53 @@ impl Gate {
         self.audit
             .outcome(&audited, answer.status().as_u16(), resource_id.as_deref())
             .await?;
+        limit::set_headers(answer.headers_mut(), &allowance);
+        answer.extensions_mut().insert(audited.actor);
         Ok(private(answer))
     }
 
-    /// The part of a request that is audited: it is known who asks.
-    async fn perform_as(
+    /// Who asks. An address from which too many do so in vain is told to wait.
+    async fn authenticate(&self, call: &Call) -> Result<Actor, Failure> {
+        let authorization = call
+            .parts
+            .headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
+        let source = call.peer.to_string();
+        let actor = self.service.authenticate(authorization, &source).await;
+        match actor {
+            Err(failure) if failure.code == Code::Unauthenticated => {
+                let allowance = self.failures.take(neighbourhood(call.peer), Instant::now());
+                Err(limit::refusal(&allowance).unwrap_or(failure))
+            }
+            other => other,
+        }
+    }
+
+    /// Refuses what can be refused before the operation is looked at, and reads the body.
+    async fn admit(
         &self,
         audited: &AuditedCall,
         call: &Call,
         route: &Route,
         rule: &Rule,
         body: &mut Incoming,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Bytes, Failure> {
         access::permit_role(audited.actor.role, rule.action)?;
         route.check_parameters(call.parts.uri.query())?;
-        let bytes = if route.operation.takes_body {
-            upload::read(body, self.body_timeout).await?
-        } else {
-            Bytes::new()
-        };
-        if rule.changes {
-            return self.change(audited, call, bytes).await;
+        if !route.operation.takes_body {
+            return Ok(Bytes::new());
         }
-        self.run(call, Some(audited.caller(audited.intent)), bytes)
-            .await
+        upload::read(body, self.body_timeout).await
     }
 
-    /// Something is to change: the intent is committed before, and a repetition has no second effect.
+    /// Something is to change, and its intent is committed. A repetition has no second effect.
     async fn change(
         &self,
         audited: &AuditedCall,
         call: &Call,
         body: Bytes,
     ) -> Result<Answer, Failure> {
-        self.audit.intent(audited).await?;
         if call.parts.method != Method::POST {
             let caller = audited.caller(audited.intent);
             return self.run(call, Some(caller), body).await;
@@ -229,15 +272,11 @@ impl Gate {
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(cause) = failure.cause_text() {
-            let (id, method, path) = (
-                &call.request_id,
-                call.parts.method.as_str(),
-                call.parts.uri.path(),
-            );
             tracing::error!(
-                request.id = id,
-                request.method = method,
-                request.path = path,
+                request.id = call.request_id,
+                trace.id = call.span.trace_id,
+                http.method = call.parts.method.as_str(),
+                http.path = call.parts.uri.path(),
                 problem.code = failure.code.as_str(),
                 error.message = cause,
                 "a request failed"
@@ -246,14 +285,41 @@ impl Gate {
         answer
     }
 
-    fn operation_name(&self, call: &Call) -> String {
+    /// One line in the log, and one more in the counts. What needs no key is asked for all the time.
+    fn tell(&self, call: &Call, answer: &Answer, duration: Duration) {
         let found = self
             .routes
             .find(call.parts.method.as_str(), call.parts.uri.path());
-        found.map_or_else(
-            |_| "none".to_owned(),
-            |(route, _)| route.operation.id.clone(),
-        )
+        let route = found.as_ref().ok().map(|(route, _)| route);
+        let operation = route.map_or("none", |route| route.operation.id.as_str());
+        let status = answer.status().as_u16();
+        self.metrics.answered(operation, status, duration);
+        let actor = answer.extensions().get::<Actor>();
+        let is_quiet = route.is_some_and(|route| route.rule.is_none()) && status < 500;
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    request.id = call.request_id,
+                    trace.id = call.span.trace_id,
+                    span.id = call.span.span_id,
+                    span.parent_id = call.span.parent_id,
+                    http.method = call.parts.method.as_str(),
+                    http.path = call.parts.uri.path(),
+                    http.status = status,
+                    http.operation = operation,
+                    http.duration_ms = duration.as_micros() as f64 / 1000.0,
+                    client.address = %call.peer,
+                    key.id = actor.map(|actor| tracing::field::display(actor.key_id)),
+                    key.team = actor.map(|actor| actor.team.as_str()),
+                    "answered"
+                )
+            };
+        }
+        if is_quiet {
+            line!(debug);
+        } else {
+            line!(info);
+        }
     }
 }
 
@@ -270,6 +336,17 @@ fn request_id(headers: &HeaderMap) -> String {
         .and_then(|value| value.to_str().ok())
         .filter(harmless);
     given.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+}
+
+/// What counts as one address: with IPv6, a client has a whole network of them.
+fn neighbourhood(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            let network = address.to_bits() >> 64 << 64;
+            IpAddr::V6(Ipv6Addr::from_bits(network))
+        }
+    }
 }
 
 /// An answer to somebody in particular, which nothing on the way keeps.

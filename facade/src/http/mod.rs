@@ -10,6 +10,8 @@
 //! | [`gate`] | what every request goes through, in order |
 //! | [`idempotency`] | a repeated POST has one effect |
 //! | [`routes`] | which operation a request is for |
+//! | [`limit`] | how often somebody may ask |
+//! | [`trace`] | where a request stands in a trace |
 //! | [`upload`] | bodies, bounded in size and time |
 //! | [`answer`] | responses, problem documents |
 //! | [`metrics`] | counts and durations for Prometheus |
@@ -18,9 +20,11 @@ pub mod answer;
 pub mod connection;
 pub mod gate;
 pub mod idempotency;
+pub mod limit;
 pub mod metrics;
 pub mod routes;
 pub mod server;
+pub mod trace;
 pub mod upload;
 
 #[cfg(test)]

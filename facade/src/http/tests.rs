@@ -23,7 +23,9 @@ use super::server;
 use crate::{
     domain::{
         actor::Role,
-        api_key::{ApiKey, KeyDigest},
+        api_key::{ApiKey, KeyDigest, KeyFilter, KeyRecord, NewKey},
+        audit::{Entry, EntryFilter},
+        audit_chain::{Anchor, Link, Seal, Start},
         database::{Database, DatabaseFilter, NewDatabase},
         entity_tag::EntityTag,
         failure::Failure,
@@ -35,8 +37,9 @@ use crate::{
         Ports, Service,
         freshness::Freshness,
         ports::{
-            AuditLog, AuditedCall, Begun, DatabaseDirectory, Dependency, Idempotency, Keys,
-            LiveTiers, Moved, RepeatableRequest, Resources, StoredAnswer, StoredKey,
+            Anchors, AuditLog, AuditTrail, AuditedCall, Begun, DatabaseDirectory, Dependency,
+            Idempotency, Keys, LiveTiers, Moved, Rejections, RepeatableRequest, Resources,
+            Revocation, Sealing, StoredAnswer,
         },
     },
     settings::Limits,
@@ -62,18 +65,118 @@ fn key(role: Role) -> ApiKey {
 
 #[async_trait]
 impl Keys for World {
-    async fn by_digest(&self, digest: &KeyDigest) -> Result<Option<StoredKey>, Failure> {
+    async fn by_digest(&self, digest: &KeyDigest) -> Result<Option<KeyRecord>, Failure> {
         let role = Role::ALL
             .into_iter()
             .find(|role| key(*role).digest() == *digest);
-        let stored = |role| StoredKey {
+        let stored = |role| KeyRecord {
             id: Uuid::nil(),
+            name: "test".to_owned(),
             team: "shop".to_owned(),
             role,
+            created_at: Timestamp::UNIX_EPOCH,
             expires_at: None,
             revoked_at: None,
+            last_used_at: None,
         };
         Ok(role.map(stored))
+    }
+
+    async fn insert(&self, _: &ApiKey, _: &NewKey, _: Uuid) -> Result<KeyRecord, Failure> {
+        elsewhere()
+    }
+
+    async fn find(&self, _: Uuid) -> Result<Option<KeyRecord>, Failure> {
+        elsewhere()
+    }
+
+    async fn list(
+        &self,
+        _: &KeyFilter,
+        _: Option<Position>,
+        _: usize,
+    ) -> Result<Page<KeyRecord>, Failure> {
+        elsewhere()
+    }
+
+    async fn revoke(&self, _: Uuid) -> Result<Revocation, Failure> {
+        elsewhere()
+    }
+
+    async fn used(&self, _: &[Uuid]) -> Result<(), Failure> {
+        elsewhere()
+    }
+}
+
+/// What only the tests with a real metadata database ask for.
+fn elsewhere<T>() -> Result<T, Failure> {
+    Err(Failure::internal("not part of this world"))
+}
+
+#[async_trait]
+impl AuditTrail for World {
+    async fn rejected(&self, _: &[Rejections]) -> Result<(), Failure> {
+        elsewhere()
+    }
+
+    async fn entries(
+        &self,
+        _: &EntryFilter,
+        _: Option<Position>,
+        _: usize,
+    ) -> Result<Page<Entry>, Failure> {
+        elsewhere()
+    }
+
+    async fn start(&self) -> Result<Start, Failure> {
+        elsewhere()
+    }
+
+    async fn head(&self) -> Result<(Link, bool), Failure> {
+        elsewhere()
+    }
+
+    async fn seals_after(&self, _: i64, _: usize) -> Result<Vec<Seal>, Failure> {
+        elsewhere()
+    }
+
+    async fn entries_between(&self, _: i64, _: i64) -> Result<Vec<Entry>, Failure> {
+        elsewhere()
+    }
+
+    async fn count_after(&self, _: i64) -> Result<u64, Failure> {
+        elsewhere()
+    }
+
+    async fn seal(&self, _: Option<&Anchor>) -> Result<Sealing, Failure> {
+        elsewhere()
+    }
+
+    async fn complete_interrupted(&self, _: Duration) -> Result<u64, Failure> {
+        elsewhere()
+    }
+
+    async fn make_months(&self) -> Result<(), Failure> {
+        elsewhere()
+    }
+
+    async fn expired(&self, _: Timestamp) -> Result<Option<Start>, Failure> {
+        elsewhere()
+    }
+
+    async fn drop_expired(&self, _: &Start) -> Result<(), Failure> {
+        elsewhere()
+    }
+}
+
+#[async_trait]
+impl Anchors for World {
+    async fn read(&self) -> Result<Option<(Anchor, String)>, Failure> {
+        elsewhere()
+    }
+
+    async fn write(&self, _: &Anchor, _: Option<&str>) -> Result<bool, Failure> {
+        elsewhere()
     }
 }
 
@@ -312,6 +415,8 @@ impl Server {
             freshness: heard_now(),
             resources: world.clone(),
             live_tiers: world.clone(),
+            audit_trail: world.clone(),
+            anchors: world.clone(),
             dependencies: vec![world.clone()],
         })
         .unwrap();

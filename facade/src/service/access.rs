@@ -12,9 +12,24 @@ use crate::domain::{
 };
 
 impl Service {
-    /// The actor of an `Authorization` header. Every way of having no valid key has the same answer; a key with a
-    /// wrong checksum is refused without a look-up.
-    pub async fn authenticate(&self, authorization: Option<&str>) -> Result<Actor, Failure> {
+    /// The actor of an `Authorization` header that came from `source`. Every way of having no valid key has the same
+    /// answer; a key with a wrong checksum is refused without a look-up. What is refused is counted.
+    pub async fn authenticate(
+        &self,
+        authorization: Option<&str>,
+        source: &str,
+    ) -> Result<Actor, Failure> {
+        let actor = self.look_up(authorization).await;
+        if actor
+            .as_ref()
+            .is_err_and(|failure| failure.code == Code::Unauthenticated)
+        {
+            self.tally.rejected(source);
+        }
+        actor
+    }
+
+    async fn look_up(&self, authorization: Option<&str>) -> Result<Actor, Failure> {
         let key = authorization
             .and_then(bearer_token)
             .and_then(ApiKey::parse)
@@ -25,10 +40,11 @@ impl Service {
             .by_digest(&key.digest())
             .await?
             .ok_or_else(unauthenticated)?;
-        let expired = stored.expires_at.is_some_and(|end| end <= Timestamp::now());
-        if expired || stored.revoked_at.is_some() {
+        let now = Timestamp::now();
+        if !stored.works(now) {
             return Err(unauthenticated());
         }
+        self.tally.used(&stored, now);
         let team = TeamName::parse(&stored.team).map_err(Failure::internal)?;
         Ok(Actor {
             key_id: stored.id,

@@ -277,7 +277,7 @@ fn permit_owner(actor: &Actor, owner_team: Option<&str>) -> Result<(), Failure> 
     }
 }
 
-fn checked_limit(limit: Option<usize>) -> Result<usize, Failure> {
+pub(super) fn checked_limit(limit: Option<usize>) -> Result<usize, Failure> {
     let limit = limit.unwrap_or(page::DEFAULT_LIMIT);
     if (1..=page::MAX_LIMIT).contains(&limit) {
         Ok(limit)
@@ -289,7 +289,7 @@ fn checked_limit(limit: Option<usize>) -> Result<usize, Failure> {
     }
 }
 
-fn foreign_cursor() -> Failure {
+pub(super) fn foreign_cursor() -> Failure {
     Failure::parameter(
         "cursor",
         "is not a cursor of this list with these filters; begin again without one",

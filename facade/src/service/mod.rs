@@ -4,10 +4,13 @@
 //! [`Failure`](crate::domain::failure::Failure).
 
 pub mod access;
+pub mod audit;
 pub mod databases;
 pub mod freshness;
+pub mod keys;
 pub mod ports;
 pub mod readiness;
+pub mod tally;
 pub mod tiers;
 
 use std::{sync::Arc, time::Duration};
@@ -31,6 +34,10 @@ pub struct Ports {
     pub freshness: Arc<freshness::Freshness>,
     /// The tiers, for changes.
     pub live_tiers: Arc<dyn ports::LiveTiers>,
+    /// The audit log, read.
+    pub audit_trail: Arc<dyn ports::AuditTrail>,
+    /// Where the ends of its chain are kept.
+    pub anchors: Arc<dyn ports::Anchors>,
     /// What the facade depends on.
     pub dependencies: Vec<Arc<dyn ports::Dependency>>,
 }
@@ -38,6 +45,7 @@ pub struct Ports {
 /// The use cases.
 pub struct Service {
     ports: Ports,
+    tally: tally::Tally,
     database_rules: Rules,
     tier_rules: Rules,
 }
@@ -58,8 +66,15 @@ impl Service {
     pub fn new(ports: Ports) -> Result<Self, SchemaError> {
         Ok(Self {
             ports,
+            tally: tally::Tally::default(),
             database_rules: Rules::of::<DaapDatabase>()?,
             tier_rules: Rules::of::<DaapTier>()?,
         })
+    }
+
+    /// Writes what was counted in memory.
+    pub async fn write_tally(&self) -> Result<(), Failure> {
+        let (keys, trail) = (&*self.ports.keys, &*self.ports.audit_trail);
+        self.tally.write(keys, trail).await
     }
 }

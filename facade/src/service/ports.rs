@@ -8,8 +8,10 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::domain::{
-    actor::{Actor, Role},
-    api_key::KeyDigest,
+    actor::Actor,
+    api_key::{ApiKey, KeyDigest, KeyFilter, KeyRecord, NewKey},
+    audit::{Entry, EntryFilter},
+    audit_chain::{Anchor, Link, Seal, Start},
     database::{Database, DatabaseFilter, NewDatabase},
     failure::Failure,
     history::Recorded,
@@ -18,26 +20,43 @@ use crate::domain::{
     tier::{Deletion, Tier},
 };
 
-/// A key as it is kept: everything but the key itself.
-#[derive(Debug, Clone)]
-pub struct StoredKey {
-    /// The id.
-    pub id: Uuid,
-    /// The team it speaks for.
-    pub team: String,
-    /// Its role.
-    pub role: Role,
-    /// When it stops working. Absent: never.
-    pub expires_at: Option<Timestamp>,
-    /// When it was revoked.
-    pub revoked_at: Option<Timestamp>,
-}
-
 /// The API keys.
 #[async_trait]
 pub trait Keys: Send + Sync {
     /// The key with this digest, whether it still works or not.
-    async fn by_digest(&self, digest: &KeyDigest) -> Result<Option<StoredKey>, Failure>;
+    async fn by_digest(&self, digest: &KeyDigest) -> Result<Option<KeyRecord>, Failure>;
+
+    /// Keeps a key that this audit intent makes.
+    async fn insert(&self, key: &ApiKey, new: &NewKey, intent: Uuid) -> Result<KeyRecord, Failure>;
+
+    /// The key with this id.
+    async fn find(&self, id: Uuid) -> Result<Option<KeyRecord>, Failure>;
+
+    /// A slice of the keys that match, in the order of their creation.
+    async fn list(
+        &self,
+        filter: &KeyFilter,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Page<KeyRecord>, Failure>;
+
+    /// Ends a key, from the next look-up on. One that is revoked stays so; the last platform key that can be used is
+    /// not revoked, also when two are revoked at once.
+    async fn revoke(&self, id: Uuid) -> Result<Revocation, Failure>;
+
+    /// Notes that these keys were used, unless that was noted within the last hour.
+    async fn used(&self, ids: &[Uuid]) -> Result<(), Failure>;
+}
+
+/// What became of a revocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revocation {
+    /// The key is revoked.
+    Done,
+    /// There is no such key.
+    Missing,
+    /// It is the last platform key that can be used.
+    LastPlatformKey,
 }
 
 /// One call, as the audit log tells it.
@@ -45,6 +64,8 @@ pub trait Keys: Send + Sync {
 pub struct AuditedCall {
     /// Binds the rows of one call together; a resource that it makes carries it.
     pub intent: Uuid,
+    /// Whether the intent is on record.
+    pub is_intended: bool,
     /// The request id.
     pub request_id: String,
     /// Who asked.
@@ -57,6 +78,8 @@ pub struct AuditedCall {
     pub resource_kind: Kind,
     /// Of which resource, as far as it is known before.
     pub resource_id: Option<String>,
+    /// The names of the fields that the body has.
+    pub changed_fields: Vec<String>,
 }
 
 /// The audit log. A row is committed when its call returns.
@@ -72,6 +95,82 @@ pub trait AuditLog: Send + Sync {
         status: u16,
         resource_id: Option<&str>,
     ) -> Result<(), Failure>;
+}
+
+/// Failed authentications from one address in a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejections {
+    /// The address.
+    pub source: String,
+    /// How many.
+    pub calls: i32,
+}
+
+/// The audit log as it is read, sealed and kept in order.
+#[async_trait]
+pub trait AuditTrail: Send + Sync {
+    /// Writes failed authentications, one row for each address.
+    async fn rejected(&self, rejections: &[Rejections]) -> Result<(), Failure>;
+
+    /// A slice of the rows that match, newest first.
+    async fn entries(
+        &self,
+        filter: &EntryFilter,
+        before: Option<Position>,
+        limit: usize,
+    ) -> Result<Page<Entry>, Failure>;
+
+    /// Where the chain begins.
+    async fn start(&self) -> Result<Start, Failure>;
+
+    /// Where it ends, and whether there are rows after it.
+    async fn head(&self) -> Result<(Link, bool), Failure>;
+
+    /// The next seals after a place, in order.
+    async fn seals_after(&self, sequence: i64, limit: usize) -> Result<Vec<Seal>, Failure>;
+
+    /// The rows with ids after `after` and up to `through`, by id.
+    async fn entries_between(&self, after: i64, through: i64) -> Result<Vec<Entry>, Failure>;
+
+    /// How many rows come after this id.
+    async fn count_after(&self, id: i64) -> Result<u64, Failure>;
+
+    /// Seals the next rows, as many as make one transaction, if the chain still is the anchored one.
+    async fn seal(&self, anchored: Option<&Anchor>) -> Result<Sealing, Failure>;
+
+    /// Tells of intents older than this that their outcome is unknown. How many there were.
+    async fn complete_interrupted(&self, older_than: Duration) -> Result<u64, Failure>;
+
+    /// Makes the tables of the months to come.
+    async fn make_months(&self) -> Result<(), Failure>;
+
+    /// Where the chain begins when whole sealed months that ended before `cutoff` are dropped; `None` when there are
+    /// none.
+    async fn expired(&self, cutoff: Timestamp) -> Result<Option<Start>, Failure>;
+
+    /// Drops everything before a place that [`AuditTrail::expired`] told.
+    async fn drop_expired(&self, start: &Start) -> Result<(), Failure>;
+}
+
+/// What became of an attempt to seal rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sealing {
+    /// The chain ends here now, and this many rows were added.
+    Sealed(Link, usize),
+    /// Another replica is at it.
+    Busy,
+    /// The chain is not the one that was anchored. Nothing is added to it.
+    Broken,
+}
+
+/// Where the ends of the chain are kept, outside the metadata database.
+#[async_trait]
+pub trait Anchors: Send + Sync {
+    /// What is kept, and its version.
+    async fn read(&self) -> Result<Option<(Anchor, String)>, Failure>;
+
+    /// Keeps other ends, if what is kept still is of this version. Whether it was: otherwise somebody else was faster.
+    async fn write(&self, anchor: &Anchor, version: Option<&str>) -> Result<bool, Failure>;
 }
 
 /// Where records of databases are read: the mirror of the cluster.

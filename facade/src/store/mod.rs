@@ -1,9 +1,13 @@
-//! The metadata database. The only SQL of the facade: keys, the audit log, the
-//! mirror of the cluster, migrations.
+//! The metadata database. The only SQL of the facade: keys, the audit log and its chain, the mirror of the cluster,
+//! migrations.
 //!
 //! In: domain and port types. Out: the same, or a failure that says the database does not answer.
 
 mod audit;
+mod audit_chain;
+mod audit_rows;
+mod audit_trail;
+mod audit_upkeep;
 mod databases;
 mod idempotency;
 mod keys;
@@ -18,7 +22,7 @@ use sqlx::PgPool;
 use tokio::sync::OnceCell;
 
 pub use self::{
-    keys::NewKey,
+    audit::AuditWriter,
     migrate::{MigrateError, migrate},
     mirror::{MirrorLock, PresentRecord, Wish},
     pool::{PoolError, StoreSettings, pool},
@@ -27,6 +31,8 @@ use crate::{domain::failure::Failure, service::ports::Dependency};
 
 /// What the metadata database is called in `/ready` and to callers.
 const NAME: &str = "metadata-database";
+/// How long one call may take, the wait for a connection included. A server that hangs does not say so.
+const DEADLINE: Duration = Duration::from_secs(6);
 /// How long the question whether it answers may take.
 const CHECK_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -77,6 +83,20 @@ impl Dependency for Store {
             Err(elapsed) => Err(Failure::unavailable("The metadata database", elapsed)),
         }
     }
+}
+
+/// What a call answers, in its deadline.
+async fn within_deadline<T>(
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(DEADLINE, work)
+        .await
+        .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}
+
+/// The same for a use case.
+async fn call<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Failure> {
+    within_deadline(work).await.map_err(failure)
 }
 
 fn failure(error: sqlx::Error) -> Failure {

@@ -9,12 +9,12 @@ use sqlx::{
 use thiserror::Error;
 
 /// How long a request waits for a connection before it is answered 503.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// No statement outlives the request that waits for it, and what the server merely notices is not logged.
 const SESSION: [(&str, &str); 3] = [
-    ("statement_timeout", "10s"),
-    ("lock_timeout", "10s"),
+    ("statement_timeout", "5s"),
+    ("lock_timeout", "4s"),
     ("client_min_messages", "warning"),
 ];
 

@@ -8,7 +8,7 @@ use std::{fs, time::Duration};
 use anyhow::{Result, ensure};
 use daap_facade::{
     Bootstrap,
-    settings::{ListenSettings, StoreSettings},
+    settings::{AuditSettings, ListenSettings, ServiceSettings, StoreSettings},
 };
 use daap_tests::{
     cluster::{certificates::Authority, postgres::Postgres, scratch::Scratch, wait},
@@ -21,7 +21,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::world::{RunningController, SOON, World};
 
+mod audit;
+mod faults;
 mod idempotency;
+mod keys;
 mod mirror;
 
 /// A facade that serves, and a client for each kind of caller.
@@ -37,16 +40,20 @@ struct Facade {
 
 impl Facade {
     async fn start(world: &World, postgres: &Postgres) -> Self {
-        let store = StoreSettings {
-            database_url: Some(postgres.fresh_database().await.unwrap()),
-            database_ca: None,
-            database_connections: 4,
-        };
-        Self::start_on(world, store).await
+        Self::start_on(world, store(postgres).await).await
     }
 
     /// One more replica on a metadata database.
     async fn start_on(world: &World, store: StoreSettings) -> Self {
+        Self::start_with(world, store, |_| ()).await
+    }
+
+    /// The same, with other settings.
+    async fn start_with(
+        world: &World,
+        store: StoreSettings,
+        change: impl FnOnce(&mut ServiceSettings),
+    ) -> Self {
         let certificates = Scratch::new("facade").unwrap();
         let authority = Authority::new("test").unwrap();
         let server = authority
@@ -63,10 +70,16 @@ impl Facade {
             tls_key: Some(private_key),
             ..ListenSettings::default()
         };
+        let mut settings = ServiceSettings {
+            listen,
+            audit: soon(),
+            ..ServiceSettings::default()
+        };
+        change(&mut settings);
         let shutdown = CancellationToken::new();
         let pool = daap_facade::pool(&store).unwrap();
         let running =
-            daap_facade::start(&listen, world.client.clone(), pool, shutdown.clone()).await;
+            daap_facade::start(&settings, world.client.clone(), pool, shutdown.clone()).await;
         let running = running.unwrap();
         let url = format!("https://{}", running.address());
         let client = |key: &str| RestClient::new(&url, authority.certificate(), key).unwrap();
@@ -96,10 +109,30 @@ impl Facade {
     /// Rows of the audit log, newest first: action, stage, team and status.
     async fn audit(&self) -> Vec<(String, String, String, Option<i32>)> {
         let pool = daap_facade::pool(&self.store).unwrap();
-        sqlx::query_as("select action, stage, team, status from audit order by id desc")
-            .fetch_all(&pool)
-            .await
-            .unwrap()
+        sqlx::query_as(
+            "select action, stage, coalesce(team, ''), status from audit order by id desc",
+        )
+        .fetch_all(&pool)
+        .await
+        .unwrap()
+    }
+}
+
+/// A fresh metadata database.
+async fn store(postgres: &Postgres) -> StoreSettings {
+    StoreSettings {
+        database_url: Some(postgres.fresh_database().await.unwrap()),
+        database_ca: None,
+        database_connections: 8,
+    }
+}
+
+/// An audit log that is looked after all the time.
+fn soon() -> AuditSettings {
+    AuditSettings {
+        audit_seal_seconds: 0.1,
+        audit_upkeep_seconds: 0.2,
+        ..AuditSettings::default()
     }
 }
 
@@ -201,7 +234,12 @@ async fn a_database_over_rest() {
     .unwrap();
     assert_eq!(ready["connection"]["host"], "orders-rw.daap-team-shop.svc");
     assert_eq!(ready["connection"]["secret"]["name"], "orders-conn");
-    assert!(!ready.to_string().contains("password\":\""), "{ready}");
+    let keys = &ready["connection"]["secret"]["keys"];
+    assert_eq!(
+        keys["password"], "password",
+        "where it is, and not what it is"
+    );
+    assert!(!ready.to_string().contains("://"), "{ready}");
 
     assert_eq!(
         problem(&create(&facade.shop, asked).await),

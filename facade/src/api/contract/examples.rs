@@ -85,6 +85,32 @@ const VALUES: &[(&str, &str)] = &[
     ("archive_timeout", "5min"),
     ("max_client_connections", "500"),
     ("default_pool_size", "20"),
+    // API keys
+    ("NewApiKey.name", "continuous integration"),
+    ("ApiKey.name", "continuous integration"),
+    ("CreatedApiKey.name", "continuous integration"),
+    ("CreatedApiKey.key", "daap_t_shown-here-and-never-again"),
+    ("Identity.name", "continuous integration"),
+    ("Identity.actions", "createDatabase"),
+    ("team", "shop"),
+    // The audit log
+    ("AuditEntry.id", "4711"),
+    ("request_id", "0198f3a2-5b7c-7d10-9a44-3f0f6f0b6c11"),
+    ("AuditEntry.stage", "outcome"),
+    ("AuditEntry.role", "product-team"),
+    ("action", "createDatabase"),
+    ("AuditEntry.resource_kind", "database"),
+    ("resource_id", UUID),
+    ("AuditEntry.outcome", "succeeded"),
+    ("AuditEntry.status", "201"),
+    ("AuditEntry.source", "10.0.0.7"),
+    ("AuditEntry.changed_fields", "name"),
+    ("AuditEntry.calls", "1"),
+    ("BrokenRow.id", "4712"),
+    ("BrokenRow.sequence", "4712"),
+    ("AuditVerification.verified_rows", "4711"),
+    ("AuditVerification.unsealed_rows", "2"),
+    ("AuditVerification.anchored_sequence", "4711"),
     // The service itself
     ("Health.status", "ok"),
     ("DependencyReadiness.name", "metadata database"),
@@ -94,6 +120,8 @@ const VALUES: &[(&str, &str)] = &[
 
 /// Fields and parameters that say nothing in an example, contradict others, or would change the answer.
 const LEFT_OUT: &[&str] = &[
+    "ApiKey.revoked_at",
+    "AuditVerification.first_broken",
     "Change.detail",
     "ChangeAuthor.key_id",
     "ChangeAuthor.team",

@@ -1,0 +1,303 @@
+//! The facade is ended before and after each of its outbound requests while it changes something. Whatever was done has
+//! an intent on record, every intent gets an outcome, and a retry leaves one effect.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, Result, ensure};
+use daap_facade::settings::{ListenSettings, ServiceSettings, StoreSettings};
+use daap_tests::{
+    cluster::wait,
+    faults::{Faults, Side},
+    rest::{Answer, RestClient},
+    scripted_cnpg::ScriptedCnpg,
+};
+use http::{Method, StatusCode};
+use kube::ResourceExt as _;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+use super::{Facade, Scene};
+use crate::world::SOON;
+
+/// More requests than any change makes.
+const MANY: usize = 200;
+
+/// A facade in a runtime of its own, over plain HTTP, whose requests can be cut.
+struct Victim {
+    runtime: Option<Runtime>,
+    faults: Faults,
+    client: RestClient,
+}
+
+impl Victim {
+    async fn start(scene: &Scene, side: Side) -> Self {
+        let faults = Faults::new(side);
+        let direct = scene.facade.store.database_url.clone().unwrap();
+        let (server, rest) = address_of(&direct);
+        let proxy = faults.proxy(server).await.unwrap();
+        let store = StoreSettings {
+            database_url: Some(format!("postgresql://postgres@{proxy}/{rest}")),
+            ..scene.facade.store.clone()
+        };
+        let mut settings = ServiceSettings {
+            listen: ListenSettings::default(),
+            ..ServiceSettings::default()
+        };
+        // What it does by itself is not what is tested.
+        settings.audit.audit_seal_seconds = 3600.0;
+        settings.audit.audit_upkeep_seconds = 3600.0;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (counted, config) = (faults.clone(), scene.world.control_plane.config());
+        let started = runtime.spawn(async move {
+            let client = counted.client(config)?;
+            let pool = daap_facade::pool(&store)?;
+            let running =
+                daap_facade::start(&settings, client, pool, CancellationToken::new()).await?;
+            anyhow::Ok(running.address())
+        });
+        let address = started.await.unwrap().unwrap();
+        let url = format!("http://{address}");
+        let client = scene.facade.platform.at(&url);
+        let victim = Self {
+            runtime: Some(runtime),
+            faults,
+            client,
+        };
+        victim.settle().await;
+        victim
+    }
+
+    /// Waits until it is ready, and has its connections.
+    async fn settle(&self) {
+        wait::until("being ready", SOON, async || -> Result<()> {
+            ensure!(self.client.get("/ready").await?.status == StatusCode::OK);
+            ensure!(self.client.get("/me").await?.status == StatusCode::OK);
+            Ok(())
+        })
+        .await
+        .unwrap();
+    }
+
+    /// Sends a request and ends at the `nth` outbound request; the answer, when there was none such.
+    async fn attempt(mut self, nth: usize, call: &Call) -> Option<Answer> {
+        self.faults.arm(nth);
+        let answer = tokio::select! {
+            answer = call.send(&self.client) => Some(answer.unwrap()),
+            () = self.faults.cut() => None,
+        };
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+        answer
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        // A runtime must not be awaited where others run.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// The address in a URL, and what comes after it.
+fn address_of(url: &str) -> (SocketAddr, String) {
+    let (_, place) = url.split_once('@').unwrap();
+    let (address, rest) = place.split_once('/').unwrap();
+    (address.parse().unwrap(), rest.to_owned())
+}
+
+/// A change to be made.
+struct Call {
+    method: Method,
+    path: String,
+    body: Value,
+}
+
+impl Call {
+    async fn send(&self, client: &RestClient) -> Result<Answer> {
+        client
+            .send(self.method.clone(), &self.path, &self.body)
+            .await
+    }
+}
+
+/// Ends the facade at every request of a change, on both sides, with `retried` looking at what a retry leaves.
+async fn at_every_request(
+    scene: &Scene,
+    call: impl AsyncFn(&str) -> Call,
+    retried: impl AsyncFn(&str, Answer),
+) {
+    for side in [Side::Before, Side::After] {
+        let mut points = 0;
+        for nth in 1..=MANY {
+            let name = format!("{side:?}-{nth}").to_lowercase();
+            let call = call(&name).await;
+            let victim = Victim::start(scene, side).await;
+            let answer = victim.attempt(nth, &call).await;
+            if let Some(answer) = answer {
+                assert!(answer.status.is_success(), "{answer:?}");
+                break;
+            }
+            points = nth;
+            let retry = call.send(&scene.facade.platform).await.unwrap();
+            retried(&name, retry).await;
+            every_intent_has_an_outcome(scene).await;
+        }
+        // Who asks, the intent, the change, the outcome: with less, nothing was cut.
+        assert!((4..MANY).contains(&points), "{points} points {side:?}");
+    }
+}
+
+fn pool(facade: &Facade) -> PgPool {
+    daap_facade::pool(&facade.store).unwrap()
+}
+
+async fn every_intent_has_an_outcome(scene: &Scene) {
+    let pool = pool(&scene.facade);
+    wait::until("every intent having an outcome", SOON, async || -> Result<()> {
+        let open: Vec<String> = sqlx::query_scalar(
+            "select concat(action, ' ', resource_id) from audit as open where stage = 'intent' and not exists \
+             (select from audit where intent = open.intent and stage = 'outcome')",
+        )
+        .fetch_all(&pool)
+        .await?;
+        ensure!(open.is_empty(), "{open:?}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+/// Whether an intent of this action is on record.
+async fn is_intended(scene: &Scene, action: &str, intent: &str) -> bool {
+    sqlx::query_scalar(
+        "select exists (select from audit where stage = 'intent' and action = $1 and intent = $2::uuid)",
+    )
+    .bind(action)
+    .bind(intent)
+    .fetch_one(&pool(&scene.facade))
+    .await
+    .unwrap()
+}
+
+async fn scene(name: &str) -> Scene {
+    let scene = Scene::with_tier(name, "dev", |_| ()).await;
+    let Scene {
+        world,
+        postgres,
+        controller,
+        facade,
+    } = scene;
+    // The one that is left tells soon of what was interrupted.
+    let store = facade.store.clone();
+    facade.stop().await;
+    let facade = Facade::start_with(&world, store, |settings| {
+        settings.audit.audit_interrupted_seconds = 1.0;
+    })
+    .await;
+    Scene {
+        world,
+        postgres,
+        controller,
+        facade,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creation_of_a_database_that_is_cut_short() {
+    let scene = scene("fault-databases").await;
+    let _cnpg = ScriptedCnpg::healthy(&scene.world.client);
+    let call = async |name: &str| Call {
+        method: Method::POST,
+        path: "/databases".to_owned(),
+        body: json!({"name": format!("db-{name}"), "tier": "dev", "owner_team": "shop"}),
+    };
+    at_every_request(&scene, call, async |name, retry| {
+        let status = retry.status.as_u16();
+        assert!([201, 409].contains(&status), "{name}: {retry:?}");
+        let list = scene
+            .world
+            .databases()
+            .list(&Default::default())
+            .await
+            .unwrap();
+        let named = format!("db-{name}");
+        let found: Vec<_> = list
+            .items
+            .iter()
+            .filter(|one| one.name_any() == named)
+            .collect();
+        assert_eq!(found.len(), 1, "{name}: one effect");
+        let intent = &found[0].annotations()[daap_crds::label::INTENT];
+        assert!(
+            is_intended(&scene, "createDatabase", intent).await,
+            "{name}"
+        );
+    })
+    .await;
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creation_of_a_key_that_is_cut_short() {
+    let scene = scene("fault-keys").await;
+    let call = async |name: &str| Call {
+        method: Method::POST,
+        path: "/api-keys".to_owned(),
+        body: json!({"name": name, "team": "shop", "role": "product-team"}),
+    };
+    at_every_request(&scene, call, async |name, retry| {
+        assert_eq!(retry.status, StatusCode::CREATED, "{name}: {retry:?}");
+        let made: Vec<String> =
+            sqlx::query_scalar("select intent::text from api_key where name = $1")
+                .bind(name)
+                .fetch_all(&pool(&scene.facade))
+                .await
+                .unwrap();
+        assert!((1..=2).contains(&made.len()), "{name}: {made:?}");
+        for intent in made {
+            assert!(is_intended(&scene, "createApiKey", &intent).await, "{name}");
+        }
+    })
+    .await;
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_of_a_key_that_is_cut_short() {
+    let scene = scene("fault-revocations").await;
+    let facade = &scene.facade;
+    let call = async |name: &str| {
+        let body = json!({"name": name, "team": "shop", "role": "product-team"});
+        let made = facade.platform.post("/api-keys", &body).await.unwrap();
+        let id = made.body["id"].as_str().context(made.body.clone()).unwrap();
+        Call {
+            method: Method::DELETE,
+            path: format!("/api-keys/{id}"),
+            body: Value::Null,
+        }
+    };
+    at_every_request(&scene, call, async |name, retry| {
+        assert_eq!(retry.status, StatusCode::NO_CONTENT, "{name}: {retry:?}");
+        // When it was revoked, an intent was on record already.
+        let told: bool = sqlx::query_scalar(
+            "select revoked_at > (select min(at) from audit where stage = 'intent' and action = 'revokeApiKey' \
+             and resource_id = api_key.id::text) from api_key where name = $1",
+        )
+        .bind(name)
+        .fetch_one(&pool(facade))
+        .await
+        .unwrap();
+        assert!(told, "{name}");
+    })
+    .await;
+    scene.stop().await;
+}
