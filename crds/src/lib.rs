@@ -21,6 +21,7 @@ pub mod cnpg;
 pub mod condition;
 pub mod connection_secret;
 pub mod database;
+pub mod kind;
 pub mod label;
 pub mod manifest;
 pub mod name;

@@ -109,6 +109,7 @@ pub async fn start(
     let service = Service::new(Ports {
         keys: keeper.clone(),
         directory: keeper.clone(),
+        menu: keeper.clone(),
         freshness: freshness.clone(),
         resources: cluster.clone(),
         live_tiers: cluster.clone(),
@@ -156,7 +157,7 @@ pub(crate) fn context(
         Contract::generate().map_err(|error: ContractError| StartError::Build(error.into()))?;
     let routes = Routes::new(contract.operations())
         .map_err(|error: UnknownToPolicy| StartError::Build(error.into()))?;
-    let metrics = Metrics::new();
+    let metrics = Metrics::new(service.freshness());
     let gate = Gate {
         routes,
         endpoint: api::endpoint(service.clone(), Arc::new(contract), metrics.clone()),

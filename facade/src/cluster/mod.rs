@@ -9,25 +9,22 @@ mod namespaces;
 mod tiers;
 mod watch;
 
-use std::{fmt::Debug, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use daap_crds::{DaapDatabase, DaapTier};
 use kube::{
-    Api, Client, Resource,
+    Api, Client,
     api::{ListParams, PostParams},
-    core::{DeserializeGuard, Status, error_boundary::InvalidObject},
+    core::{Status, error_boundary::InvalidObject},
 };
-use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-pub use self::watch::Watched;
 use crate::{
     domain::{
         database::NewDatabase,
         failure::{Failure, FieldError},
         history::FIELD_MANAGER,
-        tier::Tier,
     },
     service::ports::{Dependency, Resources},
 };
@@ -66,14 +63,6 @@ impl Resources for Cluster {
     async fn rehearse_database(&self, new: &NewDatabase) -> Result<DaapDatabase, Failure> {
         self.rehearse(new).await
     }
-
-    async fn tiers(&self) -> Result<Vec<Tier>, Failure> {
-        self.list_tiers().await
-    }
-
-    async fn tier(&self, name: &str) -> Result<Option<Tier>, Failure> {
-        self.get_tier(name).await
-    }
 }
 
 #[async_trait]
@@ -103,37 +92,6 @@ fn by_facade() -> PostParams {
     PostParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PostParams::default()
-    }
-}
-
-/// Every object, page by page.
-///
-/// An object that does not decode is logged and left out: it must not hide the others.
-async fn list_all<K>(
-    objects: &Api<DeserializeGuard<K>>,
-    selector: Option<String>,
-) -> Result<Vec<K>, Failure>
-where
-    K: Resource + Clone + Debug + DeserializeOwned,
-{
-    let mut params = ListParams {
-        field_selector: selector,
-        ..ListParams::default().limit(PAGE)
-    };
-    let mut all = Vec::new();
-    loop {
-        let page = within_deadline(objects.list(&params))
-            .await
-            .map_err(unavailable)?;
-        all.extend(
-            page.items
-                .into_iter()
-                .filter_map(|DeserializeGuard(object)| decoded(object)),
-        );
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(all),
-        }
     }
 }
 

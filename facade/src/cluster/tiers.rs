@@ -9,12 +9,12 @@ use kube::{
 };
 use uuid::Uuid;
 
-use super::{Cluster, PAGE, by_facade, decoded, list_all, refused, unavailable, within_deadline};
+use super::{Cluster, PAGE, by_facade, decoded, refused, unavailable, within_deadline};
 use crate::{
     domain::{
         failure::{Code, Failure, FieldError},
         intent::is_marked,
-        tier::{Deletion, Tier, field_of_request, words_of_request},
+        tier::{Deletion, field_of_request, words_of_request},
     },
     service::ports::{LiveTiers, Moved},
 };
@@ -26,22 +26,6 @@ impl Cluster {
 
     fn writable_tiers(&self) -> Api<DaapTier> {
         Api::all(self.client.clone())
-    }
-
-    /// Every tier, by name.
-    pub(super) async fn list_tiers(&self) -> Result<Vec<Tier>, Failure> {
-        let mut tiers: Vec<_> = list_all(&self.tier_api(), None)
-            .await?
-            .into_iter()
-            .filter_map(Tier::from_resource)
-            .collect();
-        tiers.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(tiers)
-    }
-
-    /// The tier of this name.
-    pub(super) async fn get_tier(&self, name: &str) -> Result<Option<Tier>, Failure> {
-        Ok(self.live(name).await?.and_then(Tier::from_resource))
     }
 }
 

@@ -1,6 +1,9 @@
-//! What the mirror sees of the cluster. Lists and watches DaapDatabases; reads one Namespace.
+//! What the mirror sees of the cluster. Lists and watches databases, tiers and quotas; reads one Namespace.
 
-use daap_crds::DaapDatabase;
+use daap_crds::{
+    DaapDatabase,
+    kind::{ClusterWide, Kind},
+};
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
@@ -18,9 +21,6 @@ const WATCH_SECONDS: u32 = 30;
 /// The namespace whose uid stands for the cluster: it is made with it and cannot be removed.
 const IDENTITY: &str = "kube-system";
 
-/// A database, or what is known of one that cannot be decoded.
-pub type Watched = DeserializeGuard<DaapDatabase>;
-
 impl Cluster {
     /// What identifies the cluster.
     pub async fn identity(&self) -> Result<Uuid, Failure> {
@@ -32,13 +32,20 @@ impl Cluster {
         Uuid::parse_str(uid).map_err(Failure::internal)
     }
 
-    /// Every database, and then every change, until the first failure.
-    pub fn watch_databases(
+    /// Every object of a kind, and then every change, until the first failure. One that does not decode is there too.
+    pub fn watch<K: Kind>(
         &self,
-    ) -> impl Stream<Item = Result<Event<Watched>, Failure>> + Send + use<> {
-        let databases: Api<Watched> = Api::all(self.client.clone());
+    ) -> impl Stream<Item = Result<Event<DeserializeGuard<K>>, Failure>> + Send + use<K> {
+        let objects: Api<DeserializeGuard<K>> = Api::all(self.client.clone());
         let config = watcher::Config::default().timeout(WATCH_SECONDS);
-        watcher(databases, config).map(|event| event.map_err(unavailable))
+        watcher(objects, config).map(|event| event.map_err(unavailable))
+    }
+
+    /// Whether there is an object of this name, asked live.
+    pub async fn has<K: ClusterWide>(&self, name: &str) -> Result<bool, Failure> {
+        let objects: Api<K> = Api::all(self.client.clone());
+        let found = within_deadline(objects.get_metadata_opt(name)).await;
+        Ok(found.map_err(unavailable)?.is_some())
     }
 
     /// Whether this very database is there, asked live.

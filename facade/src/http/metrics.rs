@@ -3,10 +3,19 @@
 use std::{sync::Arc, time::Duration};
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _, text::encode},
+    metrics::{
+        MetricType,
+        counter::Counter,
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+        histogram::Histogram,
+    },
     registry::Registry,
 };
+
+use crate::service::freshness::Freshness;
 
 /// What a request was counted under.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -29,8 +38,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Fresh metrics.
-    pub fn new() -> Arc<Self> {
+    /// Fresh metrics; the age of the record is asked at each scrape.
+    pub fn new(freshness: Arc<Freshness>) -> Arc<Self> {
         let requests = Family::default();
         let durations = Family::new_with_constructor(duration_histogram as fn() -> Histogram);
         let connections = Gauge::default();
@@ -42,6 +51,7 @@ impl Metrics {
             durations.clone(),
         );
         registry.register("http_connections", "Open connections", connections.clone());
+        registry.register_collector(Box::new(MirrorAge(freshness)));
         Arc::new(Self {
             registry,
             requests,
@@ -77,6 +87,24 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+/// How old the record of the cluster is. Not a number before the first one.
+#[derive(Debug)]
+struct MirrorAge(Arc<Freshness>);
+
+impl Collector for MirrorAge {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let age = self.0.age().map_or(f64::NAN, |age| age.as_secs_f64());
+        let gauge = ConstGauge::new(age);
+        let encoder = encoder.encode_descriptor(
+            "mirror_age_seconds",
+            "Since when the cluster was not heard by the replica that mirrors it",
+            None,
+            MetricType::Gauge,
+        )?;
+        gauge.encode(encoder)
     }
 }
 

@@ -38,7 +38,7 @@ use crate::{
         freshness::Freshness,
         ports::{
             Anchors, AuditLog, AuditTrail, AuditedCall, Begun, DatabaseDirectory, Dependency,
-            Idempotency, Keys, LiveTiers, Moved, Rejections, RepeatableRequest, Resources,
+            Idempotency, Keys, LiveTiers, Menu, Moved, Rejections, RepeatableRequest, Resources,
             Revocation, Sealing, StoredAnswer,
         },
     },
@@ -286,7 +286,10 @@ impl Resources for World {
     async fn rehearse_database(&self, _: &NewDatabase) -> Result<DaapDatabase, Failure> {
         unreachable!("tested with a real API server")
     }
+}
 
+#[async_trait]
+impl Menu for World {
     async fn tiers(&self) -> Result<Vec<Tier>, Failure> {
         let spec = json!({
             "description": "Small.", "postgres": {"major": 17, "image": "postgresql:17"},
@@ -313,6 +316,14 @@ impl Resources for World {
             .await?
             .into_iter()
             .find(|tier| tier.name == name))
+    }
+
+    async fn keep_tier(&self, _: &DaapTier) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn forget_tier(&self, _: &str) -> Result<(), Failure> {
+        Ok(())
     }
 }
 
@@ -345,9 +356,13 @@ impl Idempotency for World {
 #[async_trait]
 impl LiveTiers for World {
     async fn live(&self, name: &str) -> Result<Option<DaapTier>, Failure> {
-        let found = Resources::tier(self, name).await?;
+        let found = self.tier(name).await?;
         Ok(found.map(|tier| {
             let mut resource = DaapTier::new(&tier.name, tier.spec);
+            let verdict = if tier.accepted { "True" } else { "False" };
+            let status = json!({"conditions": [{"type": "Accepted", "status": verdict, "reason": "Test", "message": "",
+                "lastTransitionTime": "2026-01-02T03:04:05Z"}]});
+            resource.status = serde_json::from_value(status).unwrap();
             resource.metadata.generation = Some(1);
             resource.metadata.resource_version = Some("7".to_owned());
             resource
@@ -412,6 +427,7 @@ impl Server {
         let service = Service::new(Ports {
             keys: world.clone(),
             directory: world.clone(),
+            menu: world.clone(),
             freshness: heard_now(),
             resources: world.clone(),
             live_tiers: world.clone(),

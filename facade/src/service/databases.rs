@@ -6,7 +6,7 @@ use daap_crds::{
 };
 use uuid::Uuid;
 
-use super::Service;
+use super::{Service, left_to_the_mirror};
 use crate::domain::{
     actor::Actor,
     database::{Database, DatabaseFilter, NewDatabase},
@@ -14,6 +14,7 @@ use crate::domain::{
     history::Recorded,
     page::{self, Page},
     policy::{Action, Ownership, Verdict, decide},
+    tier::Tier,
 };
 
 /// The fields of a database that somebody asks for, as they were sent.
@@ -132,14 +133,9 @@ impl Service {
         })
     }
 
-    /// The record of what a request just made. When it cannot be kept, the mirror does it: it was made.
+    /// The record of what a request just made.
     async fn kept(&self, resource: DaapDatabase) -> Result<Database, Failure> {
-        if let Err(failure) = self.ports.directory.keep(&resource).await {
-            tracing::warn!(
-                error.message = failure.cause_text(),
-                "a record is left to the mirror"
-            );
-        }
+        left_to_the_mirror(self.ports.directory.keep(&resource).await);
         Database::from_resource(resource)
             .ok_or_else(|| Failure::internal("the API server stored a database without an id"))
     }
@@ -237,12 +233,14 @@ impl Service {
 
     /// The tier exists and can be served.
     async fn check_tier(&self, name: &str) -> Result<(), Failure> {
-        let tiers = self.ports.resources.tiers().await?;
-        let problem = match tiers.iter().find(|tier| tier.name == name) {
+        // Looked at live: a tier that was just made can be used at once.
+        let live = self.ports.live_tiers.live(name).await?;
+        let problem = match live.and_then(Tier::from_resource) {
             Some(tier) if tier.accepted => return Ok(()),
             Some(_) => format!("the tier '{name}' cannot be used at the moment"),
             None => format!("there is no tier '{name}'"),
         };
+        let tiers = self.ports.menu.tiers().await?;
         let available: Vec<_> = tiers
             .iter()
             .filter(|tier| tier.accepted)

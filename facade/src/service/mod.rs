@@ -30,6 +30,8 @@ pub struct Ports {
     pub directory: Arc<dyn ports::DatabaseDirectory>,
     /// The custom resources.
     pub resources: Arc<dyn ports::Resources>,
+    /// Where the menu is read.
+    pub menu: Arc<dyn ports::Menu>,
     /// How fresh those records are.
     pub freshness: Arc<freshness::Freshness>,
     /// The tiers, for changes.
@@ -51,6 +53,11 @@ pub struct Service {
 }
 
 impl Service {
+    /// How fresh the record of the cluster is.
+    pub fn freshness(&self) -> Arc<freshness::Freshness> {
+        self.ports.freshness.clone()
+    }
+
     /// How old the record of the cluster is, when readers must be told.
     ///
     /// # Errors
@@ -76,5 +83,15 @@ impl Service {
     pub async fn write_tally(&self) -> Result<(), Failure> {
         let (keys, trail) = (&*self.ports.keys, &*self.ports.audit_trail);
         self.tally.write(keys, trail).await
+    }
+}
+
+/// When what a request made cannot be kept, the mirror does it: it was made.
+fn left_to_the_mirror(outcome: Result<(), Failure>) {
+    if let Err(failure) = outcome {
+        tracing::warn!(
+            error.message = failure.cause_text(),
+            "a record is left to the mirror"
+        );
     }
 }

@@ -205,6 +205,22 @@ pub trait DatabaseDirectory: Send + Sync {
     async fn age(&self) -> Result<Option<Duration>, Failure>;
 }
 
+/// Where the menu is read: the mirror of the cluster.
+#[async_trait]
+pub trait Menu: Send + Sync {
+    /// Every tier, by name.
+    async fn tiers(&self) -> Result<Vec<Tier>, Failure>;
+
+    /// The tier of this name.
+    async fn tier(&self, name: &str) -> Result<Option<Tier>, Failure>;
+
+    /// Keeps what a request just made of a tier, so that every replica answers with it at once.
+    async fn keep_tier(&self, tier: &DaapTier) -> Result<(), Failure>;
+
+    /// Keeps that a request just removed a tier.
+    async fn forget_tier(&self, name: &str) -> Result<(), Failure>;
+}
+
 /// The custom resources.
 #[async_trait]
 pub trait Resources: Send + Sync {
@@ -218,12 +234,6 @@ pub trait Resources: Send + Sync {
 
     /// What creating the database would make of it. Has no effect.
     async fn rehearse_database(&self, new: &NewDatabase) -> Result<DaapDatabase, Failure>;
-
-    /// Every tier, by name.
-    async fn tiers(&self) -> Result<Vec<Tier>, Failure>;
-
-    /// The tier of this name.
-    async fn tier(&self, name: &str) -> Result<Option<Tier>, Failure>;
 }
 
 /// The resource is not what it was when it was read; nothing was done.

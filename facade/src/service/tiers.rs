@@ -6,7 +6,7 @@ use daap_crds::{
 };
 use uuid::Uuid;
 
-use super::Service;
+use super::{Service, left_to_the_mirror};
 use crate::domain::{
     entity_tag::{EntityTag, EntityTags, check_if_match},
     failure::{Code, Failure, FieldError},
@@ -34,13 +34,13 @@ pub type Change<'a> = &'a (dyn Fn(DaapTierSpec) -> Result<DaapTierSpec, Failure>
 impl Service {
     /// Every tier, by name. What of it a role may see is decided where it is shown.
     pub async fn tiers(&self) -> Result<Vec<Tier>, Failure> {
-        self.ports.resources.tiers().await
+        self.ports.menu.tiers().await
     }
 
     /// The tier of this name.
     pub async fn tier(&self, name: &str) -> Result<Tier, Failure> {
         check_name(name)?;
-        self.ports.resources.tier(name).await?.ok_or_else(missing)
+        self.ports.menu.tier(name).await?.ok_or_else(missing)
     }
 
     /// Makes a tier.
@@ -57,7 +57,7 @@ impl Service {
         let created = live_tiers
             .create(&tier, terms.intent, terms.dry_run)
             .await?;
-        record(created)
+        self.kept_tier(created, terms).await
     }
 
     /// Changes a tier. A change that changes nothing writes nothing.
@@ -82,7 +82,7 @@ impl Service {
             let live_tiers = &self.ports.live_tiers;
             let outcome = live_tiers.replace(&new, terms.intent, terms.dry_run);
             if let Ok(replaced) = outcome.await? {
-                return record(replaced);
+                return self.kept_tier(replaced, terms).await;
             }
         }
         Err(restless())
@@ -98,10 +98,21 @@ impl Service {
             }
             let outcome = self.ports.live_tiers.delete(&tier, terms.dry_run);
             if let Ok(deletion) = outcome.await? {
+                if deletion == Deletion::Gone && !terms.dry_run {
+                    left_to_the_mirror(self.ports.menu.forget_tier(name).await);
+                }
                 return Ok(deletion);
             }
         }
         Err(restless())
+    }
+
+    /// The record of what a request just made.
+    async fn kept_tier(&self, resource: DaapTier, terms: &Terms) -> Result<Tier, Failure> {
+        if !terms.dry_run {
+            left_to_the_mirror(self.ports.menu.keep_tier(&resource).await);
+        }
+        record(resource)
     }
 
     /// The tier as it is stored, when it is in a state that the change is meant for.

@@ -3,7 +3,7 @@
 //! Every write is guarded by the version of the resource, so it does not matter who writes first, the replica that
 //! mirrors or the request that made the change, nor how often.
 
-use daap_crds::DaapDatabase;
+use daap_crds::{DaapDatabase, kind::Kind};
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use kube::ResourceExt as _;
@@ -55,10 +55,15 @@ impl MirrorLock {
             ));
         }
         if rebuild {
-            sqlx::query("update database_record set resource_version = 0")
-                .execute(&mut *transaction)
-                .await
-                .map_err(failure)?;
+            for statement in [
+                "update database_record set resource_version = 0",
+                "update resource_record set resource_version = 0",
+            ] {
+                sqlx::query(statement)
+                    .execute(&mut *transaction)
+                    .await
+                    .map_err(failure)?;
+            }
         }
         sqlx::query("update mirror set cluster = $1, rebuild = false, listed_at = null")
             .bind(cluster)
@@ -125,7 +130,7 @@ impl Store {
 
     /// Keeps what a resource is now, and what changed, unless something at least as new is known.
     pub async fn observe(&self, resource: &DaapDatabase) -> Result<(), Failure> {
-        let resource = &storable(resource)?;
+        let resource: &DaapDatabase = &storable(resource)?;
         let Some(record) = Database::from_resource(resource.clone()) else {
             return Err(Failure::internal("a resource without an id was observed"));
         };
@@ -198,7 +203,7 @@ impl Store {
 }
 
 /// The resource with what PostgreSQL cannot hold replaced: a text of it has no null character.
-fn storable(resource: &DaapDatabase) -> Result<DaapDatabase, Failure> {
+pub(super) fn storable<K: Kind>(resource: &K) -> Result<K, Failure> {
     let mut value = serde_json::to_value(resource).map_err(Failure::internal)?;
     replace_nulls(&mut value);
     serde_json::from_value(value).map_err(Failure::internal)

@@ -14,6 +14,7 @@ mod keys;
 mod migrate;
 mod mirror;
 mod pool;
+mod resources;
 
 use std::{sync::Arc, time::Duration};
 

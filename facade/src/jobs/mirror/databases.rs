@@ -1,112 +1,43 @@
-//! Mirrors the cluster's databases into the metadata database. Reads the cluster, writes records and history.
-//!
-//! Of all replicas one does it: the one whose connection holds an advisory lock. It lists everything, then follows the
-//! watch; what is no longer listed is taken for gone only after a live look. With nothing changing it writes one row,
-//! so that readers know how fresh the record is.
+//! Mirrors databases, with their history. Reads the cluster, writes records.
 
-use std::{
-    collections::{HashMap, HashSet},
-    pin::pin,
-    time::Duration,
-};
+use std::collections::{HashMap, HashSet};
 
-use futures::StreamExt as _;
-use kube::{ResourceExt as _, runtime::watcher::Event};
-use tokio::time::MissedTickBehavior;
-use tokio_util::sync::CancellationToken;
+use daap_crds::DaapDatabase;
+use kube::{ResourceExt as _, core::DeserializeGuard, runtime::watcher::Event};
 use uuid::Uuid;
 
 use crate::{
-    cluster::{Cluster, Watched},
+    cluster::Cluster,
     domain::failure::Failure,
-    service::ports::Dependency as _,
-    store::{MirrorLock, PresentRecord, Store, Wish},
+    store::{PresentRecord, Store},
 };
 
-/// How often it is written that the cluster was heard.
-const HEARTBEAT: Duration = Duration::from_secs(3);
-/// How often the other replicas look whether the lock is free, and the pause after a failure.
-const PAUSE: Duration = Duration::from_secs(2);
+type Watched = DeserializeGuard<DaapDatabase>;
 
-/// Mirrors until shutdown. A failure is told once, until it changes, and tried again.
-pub async fn run(store: Store, cluster: Cluster, shutdown: CancellationToken) {
-    let mut told = None;
-    while !shutdown.is_cancelled() {
-        let ended = shutdown
-            .run_until_cancelled(Box::pin(Mirror::lead(&store, &cluster)))
-            .await;
-        let Some(ended) = ended else { return };
-        let cause = ended.err().map(|failure| failure.cause_text());
-        if let Some(cause) = &cause
-            && told.as_ref() != Some(cause)
-        {
-            tracing::warn!(
-                error.message = cause,
-                "the cluster is not mirrored; trying on"
-            );
-        }
-        told = cause;
-        shutdown
-            .run_until_cancelled(tokio::time::sleep(PAUSE))
-            .await;
-    }
-}
-
-/// The mirror, in the replica that holds the lock.
-struct Mirror<'a> {
+/// The mirror of the databases.
+pub(super) struct Databases<'a> {
     store: &'a Store,
     cluster: &'a Cluster,
-    lock: MirrorLock,
     /// Where each record's resource is, by id. Versions are needed only to skip what a list shows unchanged.
     present: HashMap<Uuid, PresentRecord>,
     /// What the list under way has shown so far.
     listing: HashSet<Uuid>,
-    listed: bool,
+    pub(super) listed: bool,
 }
 
-impl<'a> Mirror<'a> {
-    /// Mirrors until a failure, or until a rebuild is wished. At once over where another replica holds the lock.
-    async fn lead(store: &'a Store, cluster: &'a Cluster) -> Result<(), Failure> {
-        // A metadata database that was replaced by an empty one gets its tables back here.
-        store.migrate().await.map_err(Failure::internal)?;
-        let Some(mut lock) = store.mirror_lock().await? else {
-            return Ok(());
-        };
-        lock.bind(cluster.identity().await?).await?;
+impl<'a> Databases<'a> {
+    pub(super) async fn new(store: &'a Store, cluster: &'a Cluster) -> Result<Self, Failure> {
         let present = store.present().await?;
-        let mut mirror = Self {
+        Ok(Self {
             store,
             cluster,
-            lock,
             present: present.into_iter().map(|one| (one.id, one)).collect(),
             listing: HashSet::new(),
             listed: false,
-        };
-        Box::pin(mirror.follow()).await
+        })
     }
 
-    async fn follow(&mut self) -> Result<(), Failure> {
-        let mut events = pin!(self.cluster.watch_databases());
-        let mut heartbeat = tokio::time::interval(HEARTBEAT);
-        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                event = events.next() => match event {
-                    Some(event) => self.apply(event?).await?,
-                    None => return Ok(()),
-                },
-                _ = heartbeat.tick() => {
-                    // Without an answer from the API server, silence of the watch means nothing.
-                    self.cluster.check().await?;
-                    if self.listed && self.lock.heard().await? == Wish::Rebuild {
-                        return Ok(());
-                    }
-                }
-            }
-        }
-    }
-
-    async fn apply(&mut self, event: Event<Watched>) -> Result<(), Failure> {
+    pub(super) async fn apply(&mut self, event: Event<Watched>) -> Result<(), Failure> {
         match event {
             Event::Init => self.listing.clear(),
             Event::InitApply(object) => {
@@ -116,7 +47,6 @@ impl<'a> Mirror<'a> {
             }
             Event::InitDone => {
                 self.remove_unlisted().await?;
-                self.lock.listed().await?;
                 self.listed = true;
             }
             Event::Apply(object) => {

@@ -1,0 +1,113 @@
+//! Tiers and quotas in SQL, as the mirror holds them: their state now, without history. Reads and writes.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use daap_crds::{DaapTier, kind::ClusterWide};
+use kube::ResourceExt as _;
+use serde_json::Value;
+use sqlx::types::Json;
+
+use super::{Store, failure, mirror::storable};
+use crate::{
+    domain::{failure::Failure, tier::Tier},
+    service::ports::Menu,
+};
+
+#[async_trait]
+impl Menu for Store {
+    async fn tiers(&self) -> Result<Vec<Tier>, Failure> {
+        let tiers: Vec<DaapTier> = self.resources().await?;
+        Ok(tiers.into_iter().filter_map(Tier::from_resource).collect())
+    }
+
+    async fn tier(&self, name: &str) -> Result<Option<Tier>, Failure> {
+        let tier: Option<DaapTier> = self.resource(name).await?;
+        Ok(tier.and_then(Tier::from_resource))
+    }
+
+    async fn keep_tier(&self, tier: &DaapTier) -> Result<(), Failure> {
+        self.keep_resource(tier).await
+    }
+
+    async fn forget_tier(&self, name: &str) -> Result<(), Failure> {
+        self.forget_resource::<DaapTier>(name).await
+    }
+}
+
+impl Store {
+    /// The version of each, by name.
+    pub async fn resource_versions<K: ClusterWide>(&self) -> Result<HashMap<String, i64>, Failure> {
+        let rows: Vec<(String, i64)> =
+            sqlx::query_as("select name, resource_version from resource_record where kind = $1")
+                .bind(K::kind(&()))
+                .fetch_all(&self.pool)
+                .await
+                .map_err(failure)?;
+        Ok(rows.into_iter().collect())
+    }
+
+    /// Keeps what a resource is now, unless something at least as new is known.
+    pub async fn keep_resource<K: ClusterWide>(&self, resource: &K) -> Result<(), Failure> {
+        let mut kept: K = storable(resource)?;
+        kept.managed_fields_mut().clear();
+        let version: i64 = resource
+            .resource_version()
+            .and_then(|version| version.parse().ok())
+            .ok_or_else(|| Failure::internal("a resource without a version was observed"))?;
+        sqlx::query(
+            "insert into resource_record (kind, name, resource_version, resource) values ($1, $2, $3, $4) \
+             on conflict (kind, name) do update \
+             set resource_version = excluded.resource_version, resource = excluded.resource \
+             where resource_record.resource_version < excluded.resource_version",
+        )
+        .bind(K::kind(&()))
+        .bind(kept.name_any())
+        .bind(version)
+        .bind(Json(&kept))
+        .execute(&self.pool)
+        .await
+        .map_err(failure)?;
+        Ok(())
+    }
+
+    /// Keeps that a resource is gone.
+    pub async fn forget_resource<K: ClusterWide>(&self, name: &str) -> Result<(), Failure> {
+        sqlx::query("delete from resource_record where kind = $1 and name = $2")
+            .bind(K::kind(&()))
+            .bind(name)
+            .execute(&self.pool)
+            .await
+            .map_err(failure)?;
+        Ok(())
+    }
+
+    /// The resource of this name.
+    async fn resource<K: ClusterWide>(&self, name: &str) -> Result<Option<K>, Failure> {
+        let row: Option<Json<Value>> = sqlx::query_scalar(
+            "select resource from resource_record where kind = $1 and name = $2",
+        )
+        .bind(K::kind(&()))
+        .bind(name)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(failure)?;
+        row.map(decoded).transpose()
+    }
+
+    /// Every resource of the kind, by name.
+    async fn resources<K: ClusterWide>(&self) -> Result<Vec<K>, Failure> {
+        let rows: Vec<Json<Value>> = sqlx::query_scalar(
+            "select resource from resource_record where kind = $1 order by name",
+        )
+        .bind(K::kind(&()))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failure)?;
+        rows.into_iter().map(decoded).collect()
+    }
+}
+
+fn decoded<K: ClusterWide>(Json(value): Json<Value>) -> Result<K, Failure> {
+    serde_json::from_value(value).map_err(Failure::internal)
+}
