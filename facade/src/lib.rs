@@ -25,6 +25,8 @@ mod store;
 
 pub mod settings;
 
+/// Who may do what, for the tests that hold every operation to it.
+pub use self::domain::policy;
 pub use self::{
     bootstrap::{Bootstrap, BootstrapError, bootstrap},
     rebuild::{RebuildError, rebuild},

@@ -109,6 +109,8 @@ impl Postgres {
             "full_page_writes=off",
             "max_connections=300",
             "shared_buffers=64MB",
+            // So that a test can count statements.
+            "shared_preload_libraries=pg_stat_statements",
         ] {
             command.args(["-c", setting]);
         }

@@ -58,6 +58,12 @@ impl RestClient {
         }
     }
 
+    /// The same client without any key.
+    #[must_use]
+    pub fn without_key(&self) -> Self {
+        self.with_key("")
+    }
+
     /// The same client, which sends one more header with every request.
     #[must_use]
     pub fn with_header(&self, name: HeaderName, value: &str) -> Self {
@@ -80,10 +86,10 @@ impl RestClient {
     /// Sends a request, with a JSON body unless it is null.
     pub async fn send(&self, method: Method, path: &str, body: &Value) -> Result<Answer> {
         let what = format!("{method} {path}");
-        let mut request = self
-            .http
-            .request(method, format!("{}{path}", self.url))
-            .bearer_auth(&self.key);
+        let mut request = self.http.request(method, format!("{}{path}", self.url));
+        if !self.key.is_empty() {
+            request = request.bearer_auth(&self.key);
+        }
         if !body.is_null() {
             request = request.json(body);
         }

@@ -1,8 +1,6 @@
 //! The facade against the real API server and a real PostgreSQL, over TLS, with the controller running beside it.
 //! CloudNativePG's part is scripted: no tenant PostgreSQL runs.
 
-mod tiers;
-
 use std::{fs, time::Duration};
 
 use anyhow::{Result, ensure};
@@ -16,6 +14,7 @@ use daap_tests::{
     scripted_cnpg::ScriptedCnpg,
 };
 use http::{Method, StatusCode};
+use kube::Client;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +24,9 @@ mod audit;
 mod faults;
 mod idempotency;
 mod keys;
+mod matrix;
 mod mirror;
+mod tiers;
 
 /// A facade that serves, and a client for each kind of caller.
 struct Facade {
@@ -54,6 +55,15 @@ impl Facade {
         store: StoreSettings,
         change: impl FnOnce(&mut ServiceSettings),
     ) -> Self {
+        Self::start_through(world.client.clone(), store, change).await
+    }
+
+    /// The same, which reaches the cluster by this client.
+    async fn start_through(
+        client: Client,
+        store: StoreSettings,
+        change: impl FnOnce(&mut ServiceSettings),
+    ) -> Self {
         let certificates = Scratch::new("facade").unwrap();
         let authority = Authority::new("test").unwrap();
         let server = authority
@@ -78,8 +88,7 @@ impl Facade {
         change(&mut settings);
         let shutdown = CancellationToken::new();
         let pool = daap_facade::pool(&store).unwrap();
-        let running =
-            daap_facade::start(&settings, world.client.clone(), pool, shutdown.clone()).await;
+        let running = daap_facade::start(&settings, client, pool, shutdown.clone()).await;
         let running = running.unwrap();
         let url = format!("https://{}", running.address());
         let client = |key: &str| RestClient::new(&url, authority.certificate(), key).unwrap();

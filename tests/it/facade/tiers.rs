@@ -73,9 +73,9 @@ const LEAST: &str = r#"
     destruction: {strategy: Hard}
 "#;
 
-async fn create_object_store(world: &World) {
+pub async fn create_object_store(world: &World, name: &str) {
     let store = json!({
-        "apiVersion": "daap.dev/v1alpha1", "kind": "DaapObjectStore", "metadata": {"name": "vault"},
+        "apiVersion": "daap.dev/v1alpha1", "kind": "DaapObjectStore", "metadata": {"name": name},
         "spec": {
             "url": "s3://backups/tenants", "endpoint": "https://s3.example", "region": "eu-north-1",
             "credentials": {"secret": {"name": "vault-key"}},
@@ -109,7 +109,7 @@ fn tag(answer: &Answer) -> String {
 async fn a_tier_by_rest_is_a_tier_by_kubectl() {
     let scene = Scene::with_tier("tiers-alike", "dev", |_| ()).await;
     let (world, facade) = (&scene.world, &scene.facade);
-    create_object_store(world).await;
+    create_object_store(world, "vault").await;
     for (request, by_kubectl, spec) in [
         (everything("everything-r"), "everything-k", EVERYTHING),
         (least("least-r"), "least-k", LEAST),
@@ -354,7 +354,7 @@ async fn a_tier_in_use_stays() {
 async fn what_is_only_tried_out_has_no_effect() {
     let scene = Scene::with_tier("tiers-dry-run", "dev", |_| ()).await;
     let (world, platform) = (&scene.world, &scene.facade.platform);
-    create_object_store(world).await;
+    create_object_store(world, "vault").await;
     let tried = platform
         .post("/tiers?dry_run=true", &least("tried"))
         .await
