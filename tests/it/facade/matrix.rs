@@ -136,8 +136,8 @@ impl Matrix {
             // What it does by itself is not counted.
             settings.audit.audit_seal_seconds = 3600.0;
             settings.audit.audit_upkeep_seconds = 3600.0;
-        })
-        .await;
+        });
+        let facade = Box::pin(facade).await;
         await_tier(&facade.shop, "dev").await;
         sqlx::query("create extension pg_stat_statements")
             .execute(&pool)

@@ -55,7 +55,7 @@ impl Facade {
         store: StoreSettings,
         change: impl FnOnce(&mut ServiceSettings),
     ) -> Self {
-        Self::start_through(world.client.clone(), store, change).await
+        Box::pin(Self::start_through(world.client.clone(), store, change)).await
     }
 
     /// The same, which reaches the cluster by this client.

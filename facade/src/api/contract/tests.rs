@@ -161,3 +161,63 @@ fn tells_the_server_what_it_needs() {
     );
     assert!(!operation("getHealth").secured);
 }
+
+/// A request of the guide: its method, its path and query, and its body.
+fn requests_of_the_guide() -> Vec<(String, String, Option<Value>)> {
+    let guide = include_str!("../../../../docs/api.md");
+    // A body may go on over several lines, which are indented; an answer is not.
+    let guide = guide.replace("\n  ", " ");
+    let after = |text: &str, mark: &str, end: char| {
+        let (_, rest) = text.split_once(mark)?;
+        Some(rest.split(end).next()?.to_owned())
+    };
+    let lines = guide.lines().filter(|line| line.starts_with("$ "));
+    lines
+        .filter_map(|line| {
+            let body =
+                after(line, "--json '", '\'').map(|body| serde_json::from_str(&body).unwrap());
+            let method = match (after(line, "--request ", ' '), &body) {
+                (Some(method), _) => method,
+                (None, Some(_)) => "POST".to_owned(),
+                (None, None) => "GET".to_owned(),
+            };
+            Some((method, after(line, "$DAAP_URL", '"')?, body))
+        })
+        .collect()
+}
+
+/// Readers copy what the guide shows, so it has to work.
+#[test]
+fn the_guide_shows_requests_of_the_contract() {
+    let contract = Contract::generate().unwrap();
+    let routes = crate::http::routes::Routes::new(contract.operations()).unwrap();
+    let requests = requests_of_the_guide();
+    assert!(requests.len() > 15, "{requests:?}");
+    for (method, target, body) in requests {
+        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+        let route = routes.find(&method, path).map(|(route, _)| route);
+        let route = route.unwrap_or_else(|failure| panic!("{method} {target}: {failure}"));
+        route.check_parameters(Some(query)).unwrap();
+        assert_eq!(
+            route.operation.takes_body,
+            body.is_some(),
+            "{method} {target}"
+        );
+        let Some(body) = body else { continue };
+        let (_, _, operation) = operations(contract.document())
+            .find(|(_, _, operation)| operation["operationId"] == route.operation.id)
+            .unwrap();
+        let schema =
+            operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str();
+        let name = schema.unwrap().rsplit('/').next().unwrap();
+        let rules = contract
+            .patch_rules(name)
+            .or(contract.body_rules(name))
+            .unwrap();
+        let errors = rules
+            .iter_errors(&body)
+            .filter(|error| !error.instance().is_null());
+        let errors: Vec<_> = errors.map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{method} {target}: {errors:?}");
+    }
+}
