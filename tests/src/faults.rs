@@ -46,6 +46,7 @@ struct Shared {
     left: AtomicUsize,
     side: Side,
     is_cut: watch::Sender<bool>,
+    is_stalled: watch::Sender<bool>,
 }
 
 /// What becomes of a request.
@@ -62,12 +63,24 @@ impl Faults {
             left: AtomicUsize::new(0),
             side,
             is_cut: watch::Sender::new(false),
+            is_stalled: watch::Sender::new(false),
         }))
     }
 
     /// From now on, counts; cuts at the `nth` request, from 1.
     pub fn arm(&self, nth: usize) {
         self.0.left.store(nth, Ordering::SeqCst);
+    }
+
+    /// From now on, nothing passes the proxy in any direction, as with a server that hangs; or everything does again.
+    pub fn stall(&self, is_stalled: bool) {
+        self.0.is_stalled.send_replace(is_stalled);
+    }
+
+    async fn passable(&self) {
+        let mut is_stalled = self.0.is_stalled.subscribe();
+        // The sender lives as long as this does.
+        let _ = is_stalled.wait_for(|is_stalled| !is_stalled).await;
     }
 
     /// Returns when a request has been cut.
@@ -77,6 +90,9 @@ impl Faults {
     }
 
     fn next(&self) -> Fate {
+        if *self.0.is_cut.borrow() {
+            return Fate::CutBefore;
+        }
         let before = self
             .0
             .left
@@ -125,39 +141,45 @@ impl Faults {
         Ok(address)
     }
 
-    /// Passes a connection on until it ends, or something is cut; both ends are closed then.
+    /// Passes a connection on until it ends. After a cut, the client hears nothing any more, and the server sees the end
+    /// of the connection when the client is gone.
     async fn relay(&self, mut client: TcpStream, server: SocketAddr) -> std::io::Result<()> {
         let mut server = TcpStream::connect(server).await?;
         client.set_nodelay(true)?;
         server.set_nodelay(true)?;
         let (mut request, mut answer) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
         loop {
+            self.passable().await;
             tokio::select! {
                 biased;
-                () = self.cut() => return Ok(()),
-                read = client.read(&mut request) => match read? {
-                    0 => return Ok(()),
-                    length => match self.next() {
-                        Fate::Passes => server.write_all(&request[..length]).await?,
-                        Fate::CutBefore => {
-                            self.end();
-                            return Ok(());
-                        }
-                        Fate::CutAfter => {
-                            server.write_all(&request[..length]).await?;
-                            // Its effect is there when it is answered. A goodbye is not.
-                            let _ = tokio::time::timeout(ANSWERED, server.read(&mut answer)).await;
-                            self.end();
-                            return Ok(());
-                        }
-                    },
-                },
+                () = self.cut() => break,
+                read = client.read(&mut request) => {
+                    let length = read?;
+                    if length == 0 {
+                        return Ok(());
+                    }
+                    self.passable().await;
+                    let fate = self.next();
+                    if !matches!(fate, Fate::CutBefore) {
+                        server.write_all(&request[..length]).await?;
+                    }
+                    if matches!(fate, Fate::CutAfter) {
+                        // Its effect is there when it is answered. A goodbye is not.
+                        let _ = tokio::time::timeout(ANSWERED, server.read(&mut answer)).await;
+                    }
+                    if !matches!(fate, Fate::Passes) {
+                        self.end();
+                        break;
+                    }
+                }
                 read = server.read(&mut answer) => match read? {
                     0 => return Ok(()),
                     length => client.write_all(&answer[..length]).await?,
                 },
             }
         }
+        while client.read(&mut request).await? > 0 {}
+        Ok(())
     }
 }
 

@@ -1147,3 +1147,86 @@ async fn the_open_operations_need_no_key() {
         "the open operations are not audited"
     );
 }
+
+/// What is logged, as one reads it in production.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    /// The lines with this message.
+    fn with_message(&self, message: &str) -> Vec<Value> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines
+            .filter(|line: &Value| line["message"] == message)
+            .collect()
+    }
+}
+
+#[tokio::test]
+async fn each_request_is_one_line_in_the_log_and_a_step_in_its_trace() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+
+    let server = Server::start().await;
+    let headers = format!(
+        "Authorization: Bearer {}\r\nX-Request-Id: mine-1\r\ntraceparent: 00-{TRACE}-00f067aa0ba902b7-01\r\n",
+        key(Role::Product).reveal()
+    );
+    let answer = server
+        .request("GET /databases?tier=dev", &headers, "")
+        .await;
+    assert!(
+        answer
+            .headers
+            .contains(&format!("traceparent: 00-{TRACE}-")),
+        "{}",
+        answer.headers
+    );
+    *server.world.audit_fails.lock().unwrap() = true;
+    assert_eq!(server.request("GET /tiers", &headers, "").await.status, 503);
+    server.request("GET /health", "", "").await;
+
+    let answered = lines.with_message("answered");
+    assert_eq!(
+        answered.len(),
+        2,
+        "each request once, and probes not at all"
+    );
+    let line = &answered[0];
+    assert_eq!(line["http.operation"], "listDatabases");
+    assert_eq!(line["http.path"], "/databases");
+    assert_eq!(line["http.status"], 200);
+    assert_eq!(line["request.id"], "mine-1");
+    assert_eq!(line["trace.id"], TRACE);
+    assert_eq!(line["span.parent_id"], "00f067aa0ba902b7");
+    assert_eq!(line["key.team"], "shop");
+    assert!(line["http.duration_ms"].is_number() && line["key.id"].is_string());
+    let failed = lines.with_message("a request failed");
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert_eq!(failed[0]["trace.id"], TRACE);
+    assert_eq!(failed[0]["problem.code"], "unavailable");
+    let all = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    assert!(
+        !all.contains(&key(Role::Product).reveal()[10..]),
+        "no key is logged"
+    );
+}

@@ -88,8 +88,13 @@ impl Facade {
         change(&mut settings);
         let shutdown = CancellationToken::new();
         let pool = daap_facade::pool(&store).unwrap();
-        let running = daap_facade::start(&settings, client, pool, shutdown.clone()).await;
-        let running = running.unwrap();
+        let start = Box::pin(daap_facade::start(
+            &settings,
+            client,
+            pool,
+            shutdown.clone(),
+        ));
+        let running = start.await.unwrap();
         let url = format!("https://{}", running.address());
         let client = |key: &str| RestClient::new(&url, authority.certificate(), key).unwrap();
         let platform = client(&key(&store, None).await);
@@ -151,9 +156,9 @@ async fn key(store: &StoreSettings, team: Option<&str>) -> String {
         team: team.map(str::to_owned),
         force: true,
     };
-    daap_facade::bootstrap(daap_facade::pool(store).unwrap(), &asked)
-        .await
-        .unwrap()
+    let pool = daap_facade::pool(store).unwrap();
+    let made = Box::pin(daap_facade::bootstrap(pool, &asked));
+    made.await.unwrap()
 }
 
 /// A facade beside a controller, on an API server and a PostgreSQL of their own.
