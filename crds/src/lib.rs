@@ -36,6 +36,9 @@ pub mod tier;
 pub mod tier_revision;
 pub mod validation;
 
+/// Names, versions and uids of resources.
+pub use kube::ResourceExt;
+
 pub use database::{DaapDatabase, DaapDatabaseSpec, DaapDatabaseStatus};
 pub use object_store::{DaapObjectStore, DaapObjectStoreSpec, DaapObjectStoreStatus};
 pub use phase::Phase;

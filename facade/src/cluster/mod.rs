@@ -7,7 +7,7 @@ pub mod anchor;
 mod databases;
 mod namespaces;
 mod tiers;
-mod watch;
+pub mod watch;
 
 use std::time::Duration;
 

@@ -8,9 +8,9 @@ use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api,
-    core::DeserializeGuard,
-    runtime::watcher::{self, Event, watcher},
+    runtime::watcher::{self, watcher},
 };
+pub use kube::{core::DeserializeGuard, runtime::watcher::Event};
 use uuid::Uuid;
 
 use super::{Cluster, unavailable, within_deadline};

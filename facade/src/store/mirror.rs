@@ -3,10 +3,9 @@
 //! Every write is guarded by the version of the resource, so it does not matter who writes first, the replica that
 //! mirrors or the request that made the change, nor how often.
 
-use daap_crds::{DaapDatabase, kind::Kind};
+use daap_crds::{DaapDatabase, ResourceExt as _, kind::Kind};
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
-use kube::ResourceExt as _;
 use serde_json::Value;
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction, types::Json};
 use uuid::Uuid;

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use daap_crds::{DaapTier, kind::ClusterWide};
-use kube::ResourceExt as _;
+use daap_crds::{DaapTier, ResourceExt as _, kind::ClusterWide};
 use serde_json::Value;
 use sqlx::types::Json;
 

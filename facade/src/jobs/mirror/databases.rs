@@ -2,12 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use daap_crds::DaapDatabase;
-use kube::{ResourceExt as _, core::DeserializeGuard, runtime::watcher::Event};
+use daap_crds::{DaapDatabase, ResourceExt as _};
 use uuid::Uuid;
 
 use crate::{
-    cluster::Cluster,
+    cluster::{
+        Cluster,
+        watch::{DeserializeGuard, Event},
+    },
     domain::failure::Failure,
     store::{PresentRecord, Store},
 };

@@ -2,10 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 
-use daap_crds::kind::ClusterWide;
-use kube::{ResourceExt as _, core::DeserializeGuard, runtime::watcher::Event};
+use daap_crds::{ResourceExt as _, kind::ClusterWide};
 
-use crate::{cluster::Cluster, domain::failure::Failure, store::Store};
+use crate::{
+    cluster::{
+        Cluster,
+        watch::{DeserializeGuard, Event},
+    },
+    domain::failure::Failure,
+    store::Store,
+};
 
 /// The mirror of one kind.
 pub(super) struct Menu<'a, K> {
