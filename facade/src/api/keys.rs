@@ -100,9 +100,9 @@ pub struct ApiKey {
 pub struct CreatedApiKey {
     /// Identifies the key, also in the audit log.
     id: Uuid,
-    /// The key itself. Keep it now: it is never shown again.
+    /// The key itself. Keep it now: it is never shown again. Absent in the answer to a repeated request.
     #[oai(validator(max_length = 100))]
-    key: String,
+    key: Option<String>,
     /// What people call the key.
     #[oai(validator(max_length = 100))]
     name: String,
@@ -245,7 +245,7 @@ impl Keys {
         let location = format!("/api-keys/{}", record.id);
         let created = CreatedApiKey {
             id: record.id,
-            key: key.reveal().to_owned(),
+            key: Some(key.reveal().to_owned()),
             name: record.name,
             team: record.team,
             role: record.role.into(),

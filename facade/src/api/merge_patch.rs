@@ -16,7 +16,10 @@ use super::{
     contract::Contract,
     problem,
 };
-use crate::domain::{failure::Failure, merge_patch::merged};
+use crate::domain::{
+    failure::{Code, Failure},
+    merge_patch::merged,
+};
 
 /// The media type of merge patches.
 pub const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -36,7 +39,12 @@ impl<T: ParseFromJSON + ToJSON> MergePatch<T> {
     /// When that is not what the contract wants.
     pub fn applied_to(&self, current: &T) -> Result<T, Failure> {
         let current = current.to_json().unwrap_or_default();
-        body::parse(&self.contract, merged(current, &self.patch))
+        let changed = body::parse(&self.contract, merged(current, &self.patch));
+        // The patch is well-formed, which has been checked: what comes of it breaks a rule.
+        changed.map_err(|failure| match failure.code {
+            Code::MalformedBody => Failure::invalid(failure.errors),
+            _ => failure,
+        })
     }
 }
 
@@ -93,7 +101,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{api::tiers::definition::TierChange, domain::failure::Code};
+    use crate::api::tiers::definition::TierChange;
 
     fn current() -> TierChange {
         let current = json!({
@@ -145,7 +153,7 @@ mod tests {
         let required = apply(json!({"definition": {"storage": null}})).unwrap_err();
         assert_eq!(
             required,
-            (Code::MalformedBody, vec!["/definition/storage".to_owned()])
+            (Code::InvalidFields, vec!["/definition/storage".to_owned()])
         );
     }
 
@@ -177,7 +185,7 @@ mod tests {
             ),
             (
                 json!({"definition": {"pooling": {"mode": "session"}}}),
-                Code::MalformedBody,
+                Code::InvalidFields,
                 "/definition/pooling/max_client_connections",
             ),
         ] {

@@ -54,7 +54,9 @@ fn field_of_patch(schemas: &mut Map<String, Value>, property: &Value, removable:
                 patch["title"] = json!(patch_name);
                 schemas.insert(patch_name.clone(), patch);
             }
-            field = json!({"allOf": [{"$ref": format!("{PREFIX}{patch_name}")}]});
+            // 'nullable' has a meaning beside a type only.
+            let reference = format!("{PREFIX}{patch_name}");
+            field = json!({"type": "object", "allOf": [{"$ref": reference}]});
         } else {
             field = target;
         }
@@ -94,7 +96,7 @@ mod tests {
                 "name": {"type": "string", "maxLength": 3},
                 "note": {"type": "string", "default": "none"},
                 "part": {"$ref": "#/components/schemas/Part"},
-                "color": {"allOf": [{"$ref": "#/components/schemas/Color"}, {"description": "Its color."}], "description": "Its color."},
+                "color": {"type": "object", "allOf": [{"$ref": "#/components/schemas/Color"}, {"description": "Its color."}], "description": "Its color."},
                 "labels": {"type": "object", "additionalProperties": {"type": "string"}},
             }, "additionalProperties": false},
             "Part": {"type": "object", "title": "Part", "description": "A part.", "required": ["size"], "properties": {"size": {"type": "integer"}}},
@@ -108,7 +110,7 @@ mod tests {
             json!({"type": "object", "properties": {
                 "name": {"type": "string", "maxLength": 3},
                 "note": {"type": "string", "nullable": true},
-                "part": {"allOf": [{"$ref": "#/components/schemas/PartPatch"}], "description": "A part."},
+                "part": {"type": "object", "allOf": [{"$ref": "#/components/schemas/PartPatch"}], "description": "A part."},
                 "color": {"type": "string", "enum": ["red", "blue", null], "description": "Its color.", "nullable": true},
                 "labels": {"type": "object", "additionalProperties": {"type": "string", "nullable": true}, "nullable": true},
             }, "additionalProperties": false})

@@ -13,6 +13,11 @@ use serde_json::Value;
 use super::databases::DatabaseStatus;
 use crate::domain::failure::{Code, Failure, FieldError};
 
+/// The bounds that the contract states below: attributes take literals only.
+const MAX_ERRORS: usize = 1000;
+const MAX_POINTER: usize = 1000;
+const MAX_DETAIL: usize = 4000;
+
 /// The media type of problem documents.
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
@@ -73,10 +78,14 @@ pub struct FieldProblem {
 impl Problem {
     /// The document that tells of a failure.
     pub fn new(failure: &Failure, request_id: &str) -> Self {
-        let errors = failure.errors.iter().map(|error| FieldProblem {
-            pointer: error.pointer.clone(),
-            detail: error.detail.clone(),
-        });
+        let errors = failure
+            .errors
+            .iter()
+            .take(MAX_ERRORS)
+            .map(|error| FieldProblem {
+                pointer: printable(&error.pointer, MAX_POINTER),
+                detail: printable(&error.detail, MAX_DETAIL),
+            });
         let databases = failure.databases.iter().map(|(phase, count)| StatusCount {
             status: (*phase).into(),
             count: i32::try_from(*count).unwrap_or(i32::MAX),
@@ -85,13 +94,22 @@ impl Problem {
             kind: format!("/problems/{}", failure.code.as_str()),
             title: failure.code.title().to_owned(),
             status: i32::from(status(failure.code)),
-            detail: failure.detail.clone(),
+            detail: printable(&failure.detail, MAX_DETAIL),
             code: failure.code.as_str().to_owned(),
             request_id: request_id.to_owned(),
             errors: (!failure.errors.is_empty()).then(|| errors.collect()),
             databases: (!failure.databases.is_empty()).then(|| databases.collect()),
         }
     }
+}
+
+/// Text that may repeat what a client sent, within what the contract says of it.
+fn printable(text: &str, max_length: usize) -> String {
+    let is_text = |letter: char| !letter.is_control() || "\t\n\r".contains(letter);
+    text.chars()
+        .take(max_length)
+        .map(|letter| if is_text(letter) { letter } else { '\u{fffd}' })
+        .collect()
 }
 
 /// The HTTP status of a code.
@@ -283,6 +301,18 @@ mod tests {
         503 unavailable Temporarily unavailable
         500 internal Internal error
         ");
+    }
+
+    #[test]
+    fn repeats_what_a_client_sent_as_text() {
+        let pointer = format!("/a\u{7}{}", "b".repeat(2 * MAX_POINTER));
+        let failure =
+            Failure::invalid(vec![FieldError::new(pointer, "two\nlines"); MAX_ERRORS + 1]);
+        let errors = Problem::new(&failure, "id").errors.unwrap();
+        assert_eq!(errors.len(), MAX_ERRORS);
+        assert_eq!(errors[0].pointer.chars().count(), MAX_POINTER);
+        assert!(errors[0].pointer.starts_with("/a\u{fffd}bb"));
+        assert_eq!(errors[0].detail, "two\nlines");
     }
 
     #[test]

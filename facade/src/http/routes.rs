@@ -6,7 +6,7 @@
 use thiserror::Error;
 
 use crate::{
-    api::contract::Operation,
+    api::{contract::Operation, pattern},
     domain::{
         failure::{Code, Failure},
         policy::{Rule, rule_of},
@@ -93,7 +93,7 @@ impl Routes {
 }
 
 impl Route {
-    /// Refuses query parameters that the operation does not know, and ones that are given twice.
+    /// Refuses query parameters that the operation does not know, ones that are given twice, and control characters.
     pub fn check_parameters(&self, query: Option<&str>) -> Result<(), Failure> {
         let mut seen = Vec::new();
         for pair in query
@@ -116,10 +116,21 @@ impl Route {
             if seen.contains(&name) {
                 return Err(Failure::parameter(name, "is given twice"));
             }
+            if encodes_control_character(pair) {
+                return Err(Failure::parameter(name, pattern::in_words(pattern::TEXT)));
+            }
             seen.push(name);
         }
         Ok(())
     }
+}
+
+/// Whether percent-encoded text has a character that [`pattern::TEXT`] excludes; a query can hold none as it is.
+fn encodes_control_character(text: &str) -> bool {
+    let encoded = text.split('%').skip(1).filter_map(|rest| rest.get(..2));
+    encoded
+        .filter_map(|digits| u8::from_str_radix(digits, 16).ok())
+        .any(|byte| byte.is_ascii_control() && !b"\t\n\r".contains(&byte))
 }
 
 /// Whether the path fits the template, and what stands in the place of its parameter.
@@ -198,8 +209,18 @@ mod tests {
         let routes = routes();
         let (list, _) = routes.find("GET", "/databases").unwrap();
         assert!(list.check_parameters(None).is_ok());
-        assert!(list.check_parameters(Some("limit=3&tier=dev")).is_ok());
-        for bad in ["sort=name", "limit=1&limit=2", "Limit=1", "limit%5B%5D=1"] {
+        assert!(
+            list.check_parameters(Some("limit=3&tier=dev&q=%C2%A9%0a%"))
+                .is_ok()
+        );
+        for bad in [
+            "sort=name",
+            "limit=1&limit=2",
+            "Limit=1",
+            "limit%5B%5D=1",
+            "q=a%00",
+            "q=%7f",
+        ] {
             assert_eq!(
                 list.check_parameters(Some(bad)).unwrap_err().code,
                 Code::InvalidParameter,

@@ -3,9 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Workshop, output_of};
-
-const CONTRACT: &str = include_str!("../../../manifests/openapi.json");
+use super::{CONTRACT, Workshop, output_of};
 
 /// The rules that a document breaks, as Spectral and OWASP's rules see it, and as Redocly does.
 fn broken_rules(workshop: &Workshop, document: &str) -> [Vec<String>; 2] {

@@ -1,7 +1,7 @@
 //! The facade against the real API server and a real PostgreSQL, over TLS, with the controller running beside it.
 //! CloudNativePG's part is scripted: no tenant PostgreSQL runs.
 
-use std::{fs, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Result, ensure};
 use daap_facade::{
@@ -29,14 +29,15 @@ mod mirror;
 mod tiers;
 
 /// A facade that serves, and a client for each kind of caller.
-struct Facade {
+pub struct Facade {
+    url: String,
     platform: RestClient,
     shop: RestClient,
     billing: RestClient,
     store: StoreSettings,
     shutdown: CancellationToken,
     running: daap_facade::Running,
-    _certificates: Scratch,
+    certificates: Scratch,
 }
 
 impl Facade {
@@ -75,6 +76,7 @@ impl Facade {
         );
         fs::write(&certificate, server.certificate).unwrap();
         fs::write(&private_key, server.private_key).unwrap();
+        fs::write(certificates.path().join("ca"), authority.certificate()).unwrap();
         let listen = ListenSettings {
             tls_cert: Some(certificate),
             tls_key: Some(private_key),
@@ -110,8 +112,29 @@ impl Facade {
             store,
             shutdown,
             running,
-            _certificates: certificates,
+            certificates,
+            url,
         }
+    }
+
+    /// Where it answers.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The file with the authority that signed its certificate.
+    pub fn authority(&self) -> PathBuf {
+        self.certificates.path().join("ca")
+    }
+
+    /// A client with a key.
+    pub fn client(&self, key: &str) -> RestClient {
+        self.platform.with_key(key)
+    }
+
+    /// A new key: a platform key, or a team's.
+    pub async fn key_of(&self, team: Option<&str>) -> String {
+        key(&self.store, team).await
     }
 
     /// Asks it to end, and waits until it has.
@@ -162,21 +185,46 @@ async fn key(store: &StoreSettings, team: Option<&str>) -> String {
 }
 
 /// A facade beside a controller, on an API server and a PostgreSQL of their own.
-struct Scene {
+pub struct Scene {
     world: World,
     postgres: Postgres,
     controller: RunningController,
-    facade: Facade,
+    /// The facade.
+    pub facade: Facade,
 }
 
 impl Scene {
     /// With one tier that is offered, the plain one changed by `change`.
-    async fn with_tier(name: &str, tier: &str, change: impl FnOnce(&mut Value)) -> Self {
+    pub async fn with_tier(name: &str, tier: &str, change: impl FnOnce(&mut Value)) -> Self {
+        Self::with(name, tier, change, |_| ()).await
+    }
+
+    /// Where a key may send as many requests as it likes.
+    pub async fn without_rate_limits(name: &str, tier: &str) -> Self {
+        Self::with(
+            name,
+            tier,
+            |_| (),
+            |settings| {
+                settings.listen.limits.rate_burst = 1_000_000;
+                settings.listen.limits.rate_per_second = 100_000;
+                settings.listen.limits.failure_burst = 1_000_000;
+            },
+        )
+        .await
+    }
+
+    async fn with(
+        name: &str,
+        tier: &str,
+        change: impl FnOnce(&mut Value),
+        settings: impl FnOnce(&mut ServiceSettings),
+    ) -> Self {
         let world = World::without_teams(name).await;
         let postgres = Postgres::start().await.unwrap();
         let controller = world.controller();
         world.create_tier_with(tier, change).await;
-        let facade = Facade::start(&world, &postgres).await;
+        let facade = Facade::start_with(&world, store(&postgres).await, settings).await;
         await_tier(&facade.shop, tier).await;
         Self {
             world,
@@ -187,7 +235,7 @@ impl Scene {
     }
 
     /// Asks both programs to end, and waits until they have.
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.facade.stop().await;
         self.controller.stop().await;
     }

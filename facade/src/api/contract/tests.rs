@@ -98,7 +98,9 @@ fn every_value_is_bounded() {
             Some("string") if !schema.contains_key("enum") => &["maxLength"],
             Some("integer") => &["minimum", "maximum", "format"],
             Some("array") => &["maxItems"],
-            Some("object") if schema.contains_key("properties") => &[],
+            Some("object") if schema.contains_key("properties") || schema.contains_key("allOf") => {
+                &[]
+            }
             Some("object") => &["maxProperties", "additionalProperties"],
             _ => &[],
         };

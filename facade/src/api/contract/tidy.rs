@@ -7,12 +7,16 @@ use super::walk::{each_object, entries_mut, operations_mut};
 /// What poem-openapi writes although it is the default.
 const DEFAULTS: [(&str, bool); 2] = [("deprecated", false), ("explode", true)];
 
+/// What poem-openapi says beside a reference, both in a part of its own and around it.
+const BESIDE_REFERENCES: [&str; 2] = ["default", "description"];
+
 /// Tidies the whole document.
 pub fn tidy(document: &mut Value) {
     each_object(document, &mut |object| {
         whole_numbers(object);
         one_line(object);
         plain_reference(object);
+        default_in_words(object);
         object.retain(|name, value| {
             !DEFAULTS
                 .iter()
@@ -50,13 +54,34 @@ fn one_line(object: &mut Map<String, Value>) {
     }
 }
 
-/// A reference with a description needs one more object around it, not two.
+/// What is said beside a reference is said once.
 fn plain_reference(object: &mut Map<String, Value>) {
-    if let Some(Value::Array(parts)) = object.get_mut("allOf") {
-        parts.retain(|part| {
-            part.as_object()
-                .is_none_or(|part| part.len() != 1 || !part.contains_key("description"))
-        });
+    let Some(Value::Array(mut parts)) = object.remove("allOf") else {
+        return;
+    };
+    parts.retain_mut(|part| match part.as_object_mut() {
+        Some(part)
+            if part
+                .keys()
+                .all(|name| BESIDE_REFERENCES.contains(&name.as_str())) =>
+        {
+            for (name, value) in std::mem::take(part) {
+                object.entry(name).or_insert(value);
+            }
+            false
+        }
+        _ => true,
+    });
+    object.insert("allOf".to_owned(), Value::Array(parts));
+}
+
+/// Generators of clients know defaults of single values only.
+fn default_in_words(object: &mut Map<String, Value>) {
+    if object.get("default").is_some_and(Value::is_object)
+        && let Some(default) = object.remove("default")
+        && let Some(Value::String(text)) = object.get_mut("description")
+    {
+        text.push_str(&format!(" The default is {default}."));
     }
 }
 
@@ -128,7 +153,7 @@ mod tests {
             "parameters": [{"schema": {"maximum": 200.0, "minimum": 0.5}}],
             "description": "One\nline.\n\nAnother\none.",
             "responses": {"200": {"headers": {"LOCATION": {}}, "content": {"application/json; charset=utf-8": {
-                "schema": {"allOf": [{"$ref": "#/b"}, {"description": "B."}], "description": "B."}
+                "schema": {"allOf": [{"$ref": "#/b"}, {"description": "B.", "default": 1}], "description": "B."}
             }}}}
         }}}});
         tidy(&mut document);
@@ -136,7 +161,7 @@ mod tests {
             "parameters": [{"schema": {"maximum": 200, "minimum": 0.5}}],
             "description": "One line.\n\nAnother one.",
             "responses": {"200": {"headers": {"Location": {}}, "content": {"application/json": {
-                "schema": {"allOf": [{"$ref": "#/b"}], "description": "B."}
+                "schema": {"allOf": [{"$ref": "#/b"}], "description": "B.", "default": 1}
             }}}}
         }}}});
         assert_eq!(document, expected);
