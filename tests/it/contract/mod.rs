@@ -1,6 +1,7 @@
 //! The contract of the REST API, held against tools that others have written. They are installed at fixed versions on
 //! first use; see `tests/contract`.
 
+mod breaking;
 mod clients;
 mod lint;
 mod properties;
