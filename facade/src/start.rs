@@ -112,6 +112,7 @@ pub async fn start(
         menu: keeper.clone(),
         freshness: freshness.clone(),
         resources: cluster.clone(),
+        live_databases: cluster.clone(),
         live_tiers: cluster.clone(),
         audit_trail: keeper.clone(),
         anchors: anchors.clone(),

@@ -1,19 +1,27 @@
-//! Databases in the cluster. Reads and creates DaapDatabases.
+//! Databases in the cluster. Reads, creates and changes DaapDatabases.
 
+use async_trait::async_trait;
 use daap_crds::DaapDatabase;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::{Api, api::PostParams};
+use kube::{Api, ResourceExt as _, api::PostParams, core::Status};
 use uuid::Uuid;
 
-use super::{Cluster, by_facade, refused, unavailable, within_deadline};
-use crate::domain::{
-    database::NewDatabase,
-    failure::{Code, Failure, FieldError},
-    intent::is_marked,
+use super::{Cluster, by_facade, refused, replace, unavailable, within_deadline};
+use crate::{
+    domain::{
+        database::{NewDatabase, field_of_request},
+        failure::{Code, Failure, FieldError},
+        intent::is_marked,
+    },
+    service::ports::{LiveDatabases, Moved},
 };
 
 impl Cluster {
+    fn databases_in(&self, namespace: &str) -> Api<DaapDatabase> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
     /// Creates the resource.
     ///
     /// When the answer is lost or says that the name exists, the object of that name is looked at: the one that this
@@ -23,8 +31,7 @@ impl Cluster {
         new: &NewDatabase,
         intent: Uuid,
     ) -> Result<DaapDatabase, Failure> {
-        let databases: Api<DaapDatabase> =
-            Api::namespaced(self.client.clone(), &new.owner_team.namespace());
+        let databases = self.databases_in(&new.owner_team.namespace());
         let failure =
             match within_deadline(databases.create(&by_facade(), &new.resource(intent))).await {
                 Ok(created) => return Ok(created),
@@ -42,8 +49,7 @@ impl Cluster {
 
     /// Has the API server check everything, and change nothing.
     pub(super) async fn rehearse(&self, new: &NewDatabase) -> Result<DaapDatabase, Failure> {
-        let databases: Api<DaapDatabase> =
-            Api::namespaced(self.client.clone(), &new.owner_team.namespace());
+        let databases = self.databases_in(&new.owner_team.namespace());
         let only_checks = PostParams {
             dry_run: true,
             ..by_facade()
@@ -58,6 +64,26 @@ impl Cluster {
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(unborn(new)),
             Err(error) => Err(unavailable(error)),
         }
+    }
+}
+
+#[async_trait]
+impl LiveDatabases for Cluster {
+    async fn live(&self, namespace: &str, name: &str) -> Result<Option<DaapDatabase>, Failure> {
+        within_deadline(self.databases_in(namespace).get_opt(name))
+            .await
+            .map_err(unavailable)
+    }
+
+    async fn replace(
+        &self,
+        database: &DaapDatabase,
+        intent: Uuid,
+        dry_run: bool,
+    ) -> Result<Result<DaapDatabase, Moved>, Failure> {
+        let databases = self.databases_in(&database.namespace().unwrap_or_default());
+        let broken_rules = |status: &Status| refused(status, field_of_request, str::to_owned);
+        replace(&databases, database, intent, dry_run, broken_rules).await
     }
 }
 
@@ -84,14 +110,5 @@ fn name_taken(new: &NewDatabase) -> Failure {
     Failure {
         errors: vec![FieldError::new("/name", "is taken")],
         ..Failure::new(Code::NameTaken, detail)
-    }
-}
-
-/// The field of a request, for the field of the resource.
-fn field_of_request(pointer: &str) -> String {
-    match pointer {
-        "/metadata/name" => "/name".to_owned(),
-        "/spec/ownerTeam" => "/owner_team".to_owned(),
-        other => other.trim_start_matches("/spec").to_owned(),
     }
 }

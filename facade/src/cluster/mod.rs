@@ -12,9 +12,9 @@ pub mod watch;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use daap_crds::{DaapDatabase, DaapTier};
+use daap_crds::{DaapDatabase, DaapTier, kind::Kind};
 use kube::{
-    Api, Client,
+    Api, Client, ResourceExt as _,
     api::{ListParams, PostParams},
     core::{Status, error_boundary::InvalidObject},
 };
@@ -25,8 +25,9 @@ use crate::{
         database::NewDatabase,
         failure::{Failure, FieldError},
         history::FIELD_MANAGER,
+        intent::is_marked,
     },
-    service::ports::{Dependency, Resources},
+    service::ports::{Dependency, Moved, Resources},
 };
 
 /// How long one call to the Kubernetes API may take.
@@ -92,6 +93,33 @@ fn by_facade() -> PostParams {
     PostParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PostParams::default()
+    }
+}
+
+/// Stores an object, which bears the mark of the intent, in place of the state it was read in. When the answer is lost,
+/// the object is looked at.
+async fn replace<K: Kind>(
+    objects: &Api<K>,
+    object: &K,
+    intent: Uuid,
+    dry_run: bool,
+    broken_rules: impl Fn(&Status) -> Failure,
+) -> Result<Result<K, Moved>, Failure> {
+    let params = PostParams {
+        dry_run,
+        ..by_facade()
+    };
+    let name = object.name_any();
+    match within_deadline(objects.replace(&name, &params, object)).await {
+        Ok(replaced) => Ok(Ok(replaced)),
+        Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {
+            Ok(Err(Moved))
+        }
+        Err(kube::Error::Api(status)) if status.is_invalid() => Err(broken_rules(&status)),
+        Err(error) => match within_deadline(objects.get_opt(&name)).await {
+            Ok(Some(found)) if is_marked(found.meta(), intent) => Ok(Ok(found)),
+            Ok(_) | Err(_) => Err(unavailable(error)),
+        },
     }
 }
 

@@ -9,7 +9,7 @@ use kube::{
 };
 use uuid::Uuid;
 
-use super::{Cluster, PAGE, by_facade, decoded, refused, unavailable, within_deadline};
+use super::{Cluster, PAGE, by_facade, decoded, refused, replace, unavailable, within_deadline};
 use crate::{
     domain::{
         failure::{Code, Failure, FieldError},
@@ -65,29 +65,13 @@ impl LiveTiers for Cluster {
         }
     }
 
-    /// When the answer is lost, the tier is looked at, too.
     async fn replace(
         &self,
         tier: &DaapTier,
         intent: Uuid,
         dry_run: bool,
     ) -> Result<Result<DaapTier, Moved>, Failure> {
-        let params = PostParams {
-            dry_run,
-            ..by_facade()
-        };
-        let name = tier.name_any();
-        match within_deadline(self.writable_tiers().replace(&name, &params, tier)).await {
-            Ok(replaced) => Ok(Ok(replaced)),
-            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {
-                Ok(Err(Moved))
-            }
-            Err(kube::Error::Api(status)) if status.is_invalid() => Err(broken_rules(&status)),
-            Err(error) => match self.live(&name).await {
-                Ok(Some(found)) if is_marked(&found.metadata, intent) => Ok(Ok(found)),
-                Ok(_) | Err(_) => Err(unavailable(error)),
-            },
-        }
+        replace(&self.writable_tiers(), tier, intent, dry_run, broken_rules).await
     }
 
     async fn delete(

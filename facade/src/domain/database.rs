@@ -150,6 +150,16 @@ impl Database {
     }
 }
 
+/// The field of a request for what a pointer into the resource points to.
+pub fn field_of_request(pointer: &str) -> String {
+    match pointer {
+        "/metadata/name" => "/name".to_owned(),
+        "/spec/ownerTeam" => "/owner_team".to_owned(),
+        "/spec/deletionProtection" => "/deletion_protection".to_owned(),
+        other => other.trim_start_matches("/spec").to_owned(),
+    }
+}
+
 /// Which databases are asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DatabaseFilter {

@@ -14,6 +14,8 @@ pub enum Action {
     ListDatabases,
     /// See one database.
     GetDatabase,
+    /// Change what a database is for, or whether it may be deleted.
+    ChangeDatabase,
     /// See what changed in a database.
     GetDatabaseHistory,
     /// See which tiers there are.
@@ -113,6 +115,7 @@ pub const RULES: &[Rule] = &[
     Rule { action: Action::CreateDatabase, operation: "createDatabase", resource: Kind::Database, product_own: Allow, product_foreign: Forbid, platform: Allow, changes: true },
     Rule { action: Action::ListDatabases,  operation: "listDatabases",  resource: Kind::Database, product_own: Allow, product_foreign: Hide,   platform: Allow, changes: false },
     Rule { action: Action::GetDatabase,    operation: "getDatabase",    resource: Kind::Database, product_own: Allow, product_foreign: Hide,   platform: Allow, changes: false },
+    Rule { action: Action::ChangeDatabase, operation: "changeDatabase", resource: Kind::Database, product_own: Allow,  product_foreign: Hide,   platform: Allow, changes: true },
     Rule { action: Action::GetDatabaseHistory, operation: "getDatabaseHistory", resource: Kind::Database, product_own: Allow, product_foreign: Hide, platform: Allow, changes: false },
     Rule { action: Action::ListTiers,      operation: "listTiers",      resource: Kind::Tier,     product_own: Allow, product_foreign: Allow,  platform: Allow, changes: false },
     Rule { action: Action::GetTier,        operation: "getTier",        resource: Kind::Tier,     product_own: Allow, product_foreign: Allow,  platform: Allow, changes: false },
@@ -170,6 +173,7 @@ mod tests {
         createDatabase product [Allow, Forbid] platform [Allow, Allow]
         listDatabases product [Allow, Hide] platform [Allow, Allow]
         getDatabase product [Allow, Hide] platform [Allow, Allow]
+        changeDatabase product [Allow, Hide] platform [Allow, Allow]
         getDatabaseHistory product [Allow, Hide] platform [Allow, Allow]
         listTiers product [Allow, Allow] platform [Allow, Allow]
         getTier product [Allow, Allow] platform [Allow, Allow]

@@ -38,8 +38,8 @@ use crate::{
         freshness::Freshness,
         ports::{
             Anchors, AuditLog, AuditTrail, AuditedCall, Begun, DatabaseDirectory, Dependency,
-            Idempotency, Keys, LiveTiers, Menu, Moved, Rejections, RepeatableRequest, Resources,
-            Revocation, Sealing, StoredAnswer,
+            Idempotency, Keys, LiveDatabases, LiveTiers, Menu, Moved, Rejections,
+            RepeatableRequest, Resources, Revocation, Sealing, StoredAnswer,
         },
     },
     settings::Limits,
@@ -352,6 +352,22 @@ impl Idempotency for World {
     }
 }
 
+#[async_trait]
+impl LiveDatabases for World {
+    async fn live(&self, _: &str, _: &str) -> Result<Option<DaapDatabase>, Failure> {
+        unreachable!("tested with a real API server")
+    }
+
+    async fn replace(
+        &self,
+        _: &DaapDatabase,
+        _: Uuid,
+        _: bool,
+    ) -> Result<Result<DaapDatabase, Moved>, Failure> {
+        unreachable!("tested with a real API server")
+    }
+}
+
 /// There is one tier, `dev`, which never keeps still, and one object store, `main`.
 #[async_trait]
 impl LiveTiers for World {
@@ -430,6 +446,7 @@ impl Server {
             menu: world.clone(),
             freshness: heard_now(),
             resources: world.clone(),
+            live_databases: world.clone(),
             live_tiers: world.clone(),
             audit_trail: world.clone(),
             anchors: world.clone(),

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Service, left_to_the_mirror};
 use crate::domain::{
     actor::Actor,
-    database::{Database, DatabaseFilter, NewDatabase},
+    database::{Database, DatabaseFilter, NewDatabase, field_of_request},
     failure::{Code, Failure, FieldError},
     history::Recorded,
     page::{self, Page},
@@ -134,7 +134,7 @@ impl Service {
     }
 
     /// The record of what a request just made.
-    async fn kept(&self, resource: DaapDatabase) -> Result<Database, Failure> {
+    pub(super) async fn kept(&self, resource: DaapDatabase) -> Result<Database, Failure> {
         left_to_the_mirror(self.ports.directory.keep(&resource).await);
         Database::from_resource(resource)
             .ok_or_else(|| Failure::internal("the API server stored a database without an id"))
@@ -203,7 +203,7 @@ impl Service {
                     tier: asked.tier,
                     purpose: asked.purpose,
                 };
-                let errors = self.broken_rules(&new, intent)?;
+                let errors = self.broken_rules(&new.resource(intent), None)?;
                 if errors.is_empty() {
                     Ok(new)
                 } else {
@@ -215,19 +215,18 @@ impl Service {
     }
 
     /// The rules of the resource that the request breaks, told by the fields of the request.
-    fn broken_rules(&self, new: &NewDatabase, intent: Uuid) -> Result<Vec<FieldError>, Failure> {
+    pub(super) fn broken_rules(
+        &self,
+        new: &DaapDatabase,
+        old: Option<&DaapDatabase>,
+    ) -> Result<Vec<FieldError>, Failure> {
         let violations = self
             .database_rules
-            .violations_of(&new.resource(intent), None)
+            .violations_of(new, old)
             .map_err(Failure::internal)?;
-        let field = |pointer: &str| match pointer {
-            "/metadata/name" => "/name".to_owned(),
-            "/spec/ownerTeam" => "/owner_team".to_owned(),
-            other => other.trim_start_matches("/spec").to_owned(),
-        };
         Ok(violations
             .into_iter()
-            .map(|broken| FieldError::new(field(&broken.pointer), broken.message))
+            .map(|broken| FieldError::new(field_of_request(&broken.pointer), broken.message))
             .collect())
     }
 

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod audit;
+pub mod database_change;
 pub mod databases;
 pub mod freshness;
 pub mod keys;
@@ -34,6 +35,8 @@ pub struct Ports {
     pub menu: Arc<dyn ports::Menu>,
     /// How fresh those records are.
     pub freshness: Arc<freshness::Freshness>,
+    /// The databases, for changes.
+    pub live_databases: Arc<dyn ports::LiveDatabases>,
     /// The tiers, for changes.
     pub live_tiers: Arc<dyn ports::LiveTiers>,
     /// The audit log, read.

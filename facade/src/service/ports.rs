@@ -240,6 +240,21 @@ pub trait Resources: Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moved;
 
+/// Databases as they are stored, for changes. A dry run does everything but the effect.
+#[async_trait]
+pub trait LiveDatabases: Send + Sync {
+    /// The database of this name.
+    async fn live(&self, namespace: &str, name: &str) -> Result<Option<DaapDatabase>, Failure>;
+
+    /// Stores a database, which bears the mark of the intent, in place of the state it was read in.
+    async fn replace(
+        &self,
+        database: &DaapDatabase,
+        intent: Uuid,
+        dry_run: bool,
+    ) -> Result<Result<DaapDatabase, Moved>, Failure>;
+}
+
 /// Tiers as they are stored, for changes. A dry run does everything but the effect.
 #[async_trait]
 pub trait LiveTiers: Send + Sync {

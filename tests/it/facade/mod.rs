@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::world::{RunningController, SOON, World};
 
 mod audit;
+mod changes;
 mod faults;
 mod idempotency;
 mod keys;
@@ -47,7 +48,7 @@ impl Facade {
 
     /// One more replica on a metadata database.
     async fn start_on(world: &World, store: StoreSettings) -> Self {
-        Self::start_with(world, store, |_| ()).await
+        Box::pin(Self::start_with(world, store, |_| ())).await
     }
 
     /// The same, with other settings.
@@ -224,7 +225,8 @@ impl Scene {
         let postgres = Postgres::start().await.unwrap();
         let controller = world.controller();
         world.create_tier_with(tier, change).await;
-        let facade = Facade::start_with(&world, store(&postgres).await, settings).await;
+        let store = store(&postgres).await;
+        let facade = Box::pin(Facade::start_with(&world, store, settings)).await;
         await_tier(&facade.shop, tier).await;
         Self {
             world,

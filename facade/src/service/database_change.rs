@@ -1,0 +1,90 @@
+//! Change a database. Reads and writes through ports.
+
+use daap_crds::{DaapDatabase, DaapDatabaseSpec};
+
+use super::{Service, tiers::Terms};
+use crate::domain::{
+    actor::Actor,
+    database::Database,
+    entity_tag::check_if_match,
+    failure::{Code, Failure},
+    intent,
+};
+
+/// How often a change is tried on what moved meanwhile. The controller reports on a database within moments of a change.
+const TRIES: usize = 5;
+
+/// A change of what is asked for, which may be done more than once.
+pub type Change<'a> = &'a (dyn Fn(&mut DaapDatabaseSpec) -> Result<(), Failure> + Send + Sync);
+
+impl Service {
+    /// Changes a database. A change that changes nothing writes nothing.
+    pub async fn change_database(
+        &self,
+        actor: &Actor,
+        id: &str,
+        change: Change<'_>,
+        terms: &Terms,
+    ) -> Result<Database, Failure> {
+        let record = self.database(actor, id).await?;
+        for _ in 0..TRIES {
+            let (old, now) = self.live_database(actor, &record).await?;
+            check_if_match(terms.if_match.as_ref(), &now.tag)?;
+            let mut new = old.clone();
+            change(&mut new.spec)?;
+            if new.spec == old.spec {
+                return Ok(now);
+            }
+            intent::mark(&mut new.metadata, terms.intent);
+            let errors = self.broken_rules(&new, Some(&old))?;
+            if !errors.is_empty() {
+                return Err(Failure::invalid(errors));
+            }
+            let databases = &self.ports.live_databases;
+            let outcome = databases.replace(&new, terms.intent, terms.dry_run);
+            match outcome.await? {
+                Ok(rehearsed) if terms.dry_run => return recorded(rehearsed),
+                Ok(replaced) => return self.kept(replaced).await,
+                Err(_moved) => {}
+            }
+        }
+        Err(Failure::unavailable(
+            "The database, which others are changing at the moment,",
+            "it moved at each try",
+        ))
+    }
+
+    /// The resource as it is stored, and its record: the owner is the one of this moment.
+    async fn live_database(
+        &self,
+        actor: &Actor,
+        record: &Database,
+    ) -> Result<(DaapDatabase, Database), Failure> {
+        let databases = &self.ports.live_databases;
+        let live = databases.live(&record.namespace, &record.name).await?;
+        let now = live.clone().and_then(Database::from_resource);
+        let (live, now) = live
+            .zip(now)
+            .filter(|(_, now)| now.id == record.id)
+            .ok_or_else(gone)?;
+        if actor
+            .scope()
+            .is_some_and(|team| *team.as_str() != now.owner_team)
+        {
+            return Err(Failure::not_found("database"));
+        }
+        Ok((live, now))
+    }
+}
+
+fn recorded(resource: DaapDatabase) -> Result<Database, Failure> {
+    Database::from_resource(resource)
+        .ok_or_else(|| Failure::internal("the API server gave a database without an id"))
+}
+
+fn gone() -> Failure {
+    Failure::new(
+        Code::BeingDeleted,
+        "The database is deleted and cannot be changed any more.",
+    )
+}
