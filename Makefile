@@ -104,6 +104,13 @@ $(CARGO_DENY):
 .PHONY: test test-programs check-contract test-integration
 test: check test-programs check-contract test-integration ## Runs every test. Needs nothing that was started before.
 
+.PHONY: campaign bench
+campaign: ## Runs the quota's races many more times than `make test` does; CAMPAIGN_RUNS says how often.
+	$(call stage,campaign,CAMPAIGN_RUNS=$(or $(CAMPAIGN_RUNS),64) $(CARGO) test --locked --workspace --test it -- --nocapture quota::campaign)
+
+bench: ## Measures how fast databases are admitted.
+	$(call stage,benchmark,$(CARGO) bench --locked --workspace --bench admission)
+
 test-programs:
 	$(call stage,programs and images,$(CLUSTER) build)
 

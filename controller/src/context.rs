@@ -1,6 +1,6 @@
 //! What every run has at hand.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -9,6 +9,7 @@ use crate::{
     clock::Clock,
     k8s::{apply::Writer, client::Reader, events::Publisher},
     metrics::Metrics,
+    quota::bookkeeping::Bookkeeping,
     settings::Settings,
 };
 
@@ -24,12 +25,18 @@ pub struct Context {
     pub publisher: Publisher,
     /// Tells the time.
     pub clock: Clock,
+    /// What is charged to quotas.
+    pub bookkeeping: Arc<dyn Bookkeeping>,
+    /// The number of this leadership.
+    pub epoch: i64,
     /// Counts.
     pub metrics: Metrics,
     /// The waits of databases that failed.
     pub database_backoff: Backoff,
     /// The waits of tiers that failed.
     pub tier_backoff: Backoff,
+    /// The waits of quotas that failed.
+    pub quota_backoff: Backoff,
 }
 
 impl Context {

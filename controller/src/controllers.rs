@@ -1,12 +1,15 @@
 //! What wakes whom: watches in, runs out. Reads the cluster through watches; the runs do the rest.
 //!
-//! Two controllers share the watches. Each of their objects is worked on by one run at a time, however many events
+//! Three controllers share the watches. Each of their objects is worked on by one run at a time, however many events
 //! there are. What a watch says is used to find out *which* object to look at, never what to do with it.
 
-use std::{convert::Infallible, fmt::Debug, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet, convert::Infallible, fmt::Debug, future::Future, sync::Arc,
+    time::Duration,
+};
 
 use daap_crds::{
-    DaapDatabase, DaapObjectStore, DaapTier, DaapTierRevision,
+    DaapDatabase, DaapObjectStore, DaapQuota, DaapTier, DaapTierRevision,
     cnpg::{Cluster, ObjectStore, Pooler, ScheduledBackup},
     label,
 };
@@ -16,7 +19,7 @@ use futures::{
 };
 use k8s_openapi::api::{core::v1::Pod, networking::v1::NetworkPolicy};
 use kube::{
-    Api, Client, Resource, ResourceExt as _,
+    Api, Client, Resource, ResourceExt,
     api::ListParams,
     core::{DeserializeGuard, PartialObjectMeta, error_boundary::InvalidObject},
     runtime::{
@@ -31,24 +34,28 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     backoff::Backoff,
+    changes::{ChargedDatabases, Offers},
     context::Context,
     database,
     k8s::{
         error::chain,
         watch::{Freshness, Watch},
     },
-    tier,
+    quota, tier,
 };
 
 /// Events of one object within this time make one run.
 const DATABASE_DEBOUNCE: Duration = Duration::from_millis(50);
 /// A tier is looked at for each of its databases, so its events are gathered for longer.
 const TIER_DEBOUNCE: Duration = Duration::from_millis(300);
+/// Somebody waits for what a quota says. What comes in during one run is gathered for the next.
+const QUOTA_DEBOUNCE: Duration = Duration::ZERO;
 /// The pause after a conflict: someone else wrote, and what was read is read again.
 const AFTER_CONFLICT: Duration = Duration::from_millis(500);
 
 type Database = DeserializeGuard<DaapDatabase>;
 type Tier = DeserializeGuard<DaapTier>;
+type Quota = DeserializeGuard<DaapQuota>;
 
 /// The names of objects that are to be looked at.
 struct Queue<K: Resource<DynamicType = ()>>(UnboundedSender<ObjectRef<K>>);
@@ -66,7 +73,7 @@ impl<K: Resource<DynamicType = ()>> Queue<K> {
     }
 }
 
-/// Runs both controllers until `shutdown`, then finishes the runs under way.
+/// Runs the controllers until `shutdown`, then finishes the runs under way.
 pub async fn run(
     context: Arc<Context>,
     client: Client,
@@ -75,18 +82,22 @@ pub async fn run(
 ) {
     let (databases, database_queue) = mpsc::unbounded();
     let (tiers, tier_queue) = mpsc::unbounded();
+    let (quotas, quota_queue) = mpsc::unbounded();
     let mut watches = Watches {
         client,
         freshness,
         deadline: context.settings.api_deadline,
         databases: Queue(databases),
         tiers: Queue(tiers),
+        quotas: Queue(quotas),
         tasks: JoinSet::new(),
     };
     let (database_store, database_writer) = reflector::store();
     let (tier_store, tier_writer) = reflector::store();
+    let (quota_store, quota_writer) = reflector::store();
     watches.databases(database_writer, Arc::clone(&context));
     watches.tiers(tier_writer, database_store.clone());
+    watches.quotas(quota_writer);
     watches.revisions();
     watches.object_stores(tier_store.clone());
     watches.children::<Cluster>("Cluster");
@@ -112,7 +123,15 @@ pub async fn run(
         &shutdown,
         run_tier,
     );
-    tokio::join!(databases, tiers);
+    let quotas = drive(
+        quota_store,
+        quota_queue,
+        QUOTA_DEBOUNCE,
+        &context,
+        &shutdown,
+        run_quota,
+    );
+    tokio::join!(databases, tiers, quotas);
 }
 
 /// Runs one controller until `shutdown`.
@@ -170,6 +189,21 @@ async fn run_tier(object: Arc<Tier>, context: Arc<Context>) -> Action {
         controller: "tier",
         context: &context,
         backoff: &context.tier_backoff,
+        object: &*object,
+    }
+    .supervise(object.0.as_ref().err(), run)
+    .await
+}
+
+async fn run_quota(object: Arc<Quota>, context: Arc<Context>) -> Action {
+    let name = object.name_any();
+    let run = quota::reconcile(&context, &name)
+        .map_err(|error| Failure::new(error.category(), &error))
+        .boxed();
+    Supervised {
+        controller: "quota",
+        context: &context,
+        backoff: &context.quota_backoff,
         object: &*object,
     }
     .supervise(object.0.as_ref().err(), run)
@@ -266,6 +300,7 @@ struct Watches {
     deadline: Duration,
     databases: Queue<Database>,
     tiers: Queue<Tier>,
+    quotas: Queue<Quota>,
     tasks: JoinSet<()>,
 }
 
@@ -289,34 +324,61 @@ impl Watches {
         self.tasks.spawn(watch.run(tell));
     }
 
-    /// A database wakes itself, and its tier, which counts its databases.
+    /// A database wakes itself, and its tier, which counts its databases. It wakes its quota when that has something
+    /// to count or to decide.
     fn databases(&mut self, mut writer: Writer<Database>, context: Arc<Context>) {
-        let (databases, tiers) = (self.databases.clone(), self.tiers.clone());
+        let (databases, tiers, quotas) = (
+            self.databases.clone(),
+            self.tiers.clone(),
+            self.quotas.clone(),
+        );
         let mut touched = Touched::default();
+        let mut charged = ChargedDatabases::default();
         self.spawn(
             "DaapDatabase",
             ListParams::default(),
             move |event: Event<Database>| {
                 writer.apply_watcher_event(&event);
-                if let Event::Delete(gone) = &event {
-                    let uid = gone.uid().unwrap_or_default();
-                    context.database_backoff.reset(&uid);
-                    context.metrics.forget(&uid);
+                let wake_quotas = |names: BTreeSet<String>| {
+                    names
+                        .iter()
+                        .for_each(|name| quotas.wake(ObjectRef::new(name)))
+                };
+                let gone = match &event {
+                    Event::Delete(gone) => gone.uid(),
+                    _ => None,
+                };
+                let is_list = matches!(event, Event::InitDone);
+                let objects = touched.by(event);
+                if is_list {
+                    let uids = objects.iter().filter_map(ResourceExt::uid).collect();
+                    wake_quotas(charged.listed(&uids));
                 }
-                for database in touched.by(event) {
-                    if let Ok(database) = &database.0 {
-                        tiers.wake(ObjectRef::new(&database.spec.tier));
+                for database in objects {
+                    if let Ok(read) = &database.0 {
+                        tiers.wake(ObjectRef::new(&read.spec.tier));
+                        wake_quotas(charged.seen(read));
                     }
                     databases.wake(ObjectRef::from_obj(&database));
+                }
+                if let Some(uid) = gone {
+                    context.database_backoff.reset(&uid);
+                    context.metrics.forget(&uid);
+                    wake_quotas(charged.gone(&uid).into_iter().collect());
                 }
             },
         );
     }
 
-    /// A tier wakes itself, and the databases that wait for it.
+    /// A tier wakes itself, and the databases that wait for it. It wakes its quota when it offers something else.
     fn tiers(&mut self, mut writer: Writer<Tier>, waiting: Store<Database>) {
-        let (databases, tiers) = (self.databases.clone(), self.tiers.clone());
+        let (databases, tiers, quotas) = (
+            self.databases.clone(),
+            self.tiers.clone(),
+            self.quotas.clone(),
+        );
         let mut touched = Touched::default();
+        let mut offers = Offers::default();
         self.spawn(
             "DaapTier",
             ListParams::default(),
@@ -327,10 +389,31 @@ impl Watches {
                     for database in waiting.state_filter(|database| waits_for(database, &name)) {
                         databases.wake(ObjectRef::from_obj(&*database));
                     }
+                    let offer = tier.0.as_ref().ok().and_then(quota::decide::offered);
+                    if offers.differ(&name, offer.map(str::to_owned)) {
+                        quotas.wake(ObjectRef::new(&name));
+                    }
                     tiers.wake(ObjectRef::from_obj(&tier));
                 }
             },
         );
+    }
+
+    /// A quota wakes itself. One that is gone wakes its tier, which makes it anew.
+    fn quotas(&mut self, mut writer: Writer<Quota>) {
+        let (tiers, quotas) = (self.tiers.clone(), self.quotas.clone());
+        let mut touched = Touched::default();
+        let tell = move |event: Event<Quota>| {
+            writer.apply_watcher_event(&event);
+            let is_gone = matches!(event, Event::Delete(_));
+            for quota in touched.by(event) {
+                if is_gone {
+                    tiers.wake(ObjectRef::new(&quota.name_any()));
+                }
+                quotas.wake(ObjectRef::from_obj(&quota));
+            }
+        };
+        self.spawn("DaapQuota", ListParams::default(), tell);
     }
 
     /// A revision wakes its tier.

@@ -3,9 +3,9 @@
 //! | module | subject | may |
 //! |---|---|---|
 //! | [`settings`] | what can be set from outside | – |
-//! | [`controllers`] | which event wakes which run | watch |
+//! | [`controllers`], [`changes`] | which event wakes which run | watch |
 //! | [`tier`] | tiers and their revisions | read, write |
-//! | [`quota`] | admission | – |
+//! | [`quota`] | quotas and who is admitted | read, write |
 //! | [`database`] | databases and their children | read, write |
 //! | [`k8s`] | the Kubernetes API | read, write, watch, lease |
 //! | [`server`], [`metrics`] | probes and counters | serve HTTP |
@@ -15,6 +15,7 @@
 //! clients that fail on purpose and clocks that tell another time.
 
 pub mod backoff;
+pub mod changes;
 pub mod clock;
 pub mod context;
 pub mod controllers;
@@ -55,12 +56,15 @@ use crate::{
         watch::Freshness,
     },
     metrics::Metrics,
+    quota::bookkeeping::{Bookkeeping, Exact},
     server::Probes,
     settings::Settings,
 };
 
 /// How often DAAP's own CRDs are looked for at start.
 const CRD_PAUSE: Duration = Duration::from_secs(2);
+/// How soon the number of a leadership is looked for again.
+const EPOCH_PAUSE: Duration = Duration::from_secs(1);
 /// How often the watches are looked at.
 const WATCH_PAUSE: Duration = Duration::from_secs(10);
 
@@ -78,7 +82,26 @@ pub enum RunError {
     Silent(String),
 }
 
-/// Runs the controller until `shutdown`, with the time of the machine.
+/// What surrounds the controller and is given to it, so that tests can give it something else.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Tells the time.
+    pub clock: Clock,
+    /// What is charged to quotas.
+    pub bookkeeping: Arc<dyn Bookkeeping>,
+}
+
+impl Default for Surroundings {
+    /// The time of the machine, and judgements as they are.
+    fn default() -> Self {
+        Self {
+            clock: Clock::system(),
+            bookkeeping: Arc::new(Exact),
+        }
+    }
+}
+
+/// Runs the controller until `shutdown`.
 ///
 /// # Errors
 /// When it cannot go on; the process should end.
@@ -87,17 +110,18 @@ pub async fn run(
     client: Client,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
-    Box::pin(run_with_clock(settings, client, Clock::system(), shutdown)).await
+    let surroundings = Surroundings::default();
+    Box::pin(run_in(surroundings, settings, client, shutdown)).await
 }
 
-/// Runs the controller until `shutdown`, with the time that `clock` tells.
+/// Runs the controller until `shutdown`, in these surroundings.
 ///
 /// # Errors
 /// When it cannot go on; the process should end.
-pub async fn run_with_clock(
+pub async fn run_in(
+    surroundings: Surroundings,
     settings: Settings,
     client: Client,
-    clock: Clock,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
     let probes = Probes {
@@ -133,7 +157,7 @@ pub async fn run_with_clock(
     let outcome = lead(
         settings,
         client,
-        clock,
+        surroundings,
         &identity,
         lease.leadership(),
         &probes,
@@ -149,7 +173,7 @@ pub async fn run_with_clock(
 async fn lead(
     settings: Settings,
     client: Client,
-    clock: Clock,
+    surroundings: Surroundings,
     identity: &str,
     mut leadership: Leadership,
     probes: &Probes,
@@ -159,17 +183,26 @@ async fn lead(
         acquired = leadership.acquired() => acquired?,
         () = shutdown.cancelled() => return Ok(()),
     }
-    tracing::info!(identity, "leading");
-    probes.metrics.set_leader(true);
     let deadline = settings.api_deadline;
+    let reader = Reader::new(client.clone(), deadline);
+    let epoch = tokio::select! {
+        epoch = first_epoch(&reader, &settings) => epoch,
+        () = leadership.lost() => return Err(LeaseError::Lost.into()),
+        () = shutdown.cancelled() => return Ok(()),
+    };
+    tracing::info!(identity, epoch, "leading");
+    probes.metrics.set_leader(true);
     let context = Context {
-        reader: Reader::new(client.clone(), deadline),
+        reader,
         writer: Writer::new(client.clone(), deadline, leadership.clone()),
         publisher: Publisher::new(client.clone(), identity, deadline, leadership.clone()),
-        clock,
+        clock: surroundings.clock,
+        bookkeeping: surroundings.bookkeeping,
+        epoch,
         metrics: probes.metrics.clone(),
         database_backoff: Backoff::default(),
         tier_backoff: Backoff::default(),
+        quota_backoff: Backoff::default(),
         settings,
     };
     let work = controllers::run(
@@ -182,6 +215,21 @@ async fn lead(
         () = work => Ok(()),
         () = leadership.lost() => Err(LeaseError::Lost.into()),
         silent = silence(probes) => Err(RunError::Silent(silent)),
+    }
+}
+
+/// The number of a leadership that just began.
+async fn first_epoch(reader: &Reader, settings: &Settings) -> i64 {
+    loop {
+        match quota::epoch(reader, settings).await {
+            Ok(epoch) => return epoch,
+            Err(error) => tracing::warn!(
+                category = error.category(),
+                error = error.chain(),
+                "cannot number this leadership"
+            ),
+        }
+        tokio::time::sleep(EPOCH_PAUSE).await;
     }
 }
 

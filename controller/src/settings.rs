@@ -27,6 +27,9 @@ pub struct Settings {
     /// How long a database that was ready may be away until it is an error.
     #[arg(long, env = "DAAP_INTERRUPTION_DEADLINE", default_value = "2m", value_parser = duration)]
     pub interruption_deadline: Duration,
+    /// After which time a database that is to be admitted at once or not at all is removed. Longer than the facade waits.
+    #[arg(long, env = "DAAP_FAIL_FAST_DEADLINE", default_value = "15s", value_parser = duration)]
+    pub fail_fast_deadline: Duration,
     /// How long CloudNativePG may leave a new Cluster untouched until its operator counts as missing.
     #[arg(long, env = "DAAP_OPERATOR_DEADLINE", default_value = "1m", value_parser = duration)]
     pub operator_deadline: Duration,

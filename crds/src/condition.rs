@@ -8,6 +8,10 @@ use schemars::{Schema, SchemaGenerator};
 pub const READY: &str = "Ready";
 /// The spec is understood and can be served.
 pub const ACCEPTED: &str = "Accepted";
+/// The quota admitted a database.
+pub const ADMITTED: &str = "Admitted";
+/// What is allocated exceeds no limit of a quota.
+pub const WITHIN_LIMITS: &str = "WithinLimits";
 /// Write-ahead log reaches the object store.
 pub const ARCHIVING: &str = "Archiving";
 /// Fewer instances than the tier promises.

@@ -5,7 +5,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{condition, phase::Phase, quota::Cost, reason::Reason, tier::Strategy};
+use crate::{
+    condition, cost::Cost, phase::Phase, quota::DaapQuotaSpec, reason::Reason, tier::Strategy,
+};
 
 /// A PostgreSQL database that a team asked for.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -148,7 +150,7 @@ pub struct DaapDatabaseStatus {
     /// What the database is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
-    /// `Ready`, `Archiving`, `Degraded`.
+    /// `Ready`, `Admitted`, `Archiving`, `Degraded`.
     #[serde(default)]
     #[schemars(schema_with = "condition::schema")]
     pub conditions: Vec<Condition>,
@@ -194,6 +196,29 @@ pub struct AdmissionStatus {
     /// What it costs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Cost>,
+    /// Where it is in the queue, while it waits: lower is earlier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued: Option<i64>,
+    /// What was allocated when it was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<Cost>,
+    /// The limits by which it was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<DaapQuotaSpec>,
+}
+
+impl AdmissionStatus {
+    /// A verdict without a reason.
+    pub fn new(verdict: Verdict, cost: Option<Cost>) -> Self {
+        Self {
+            verdict,
+            message: None,
+            cost,
+            queued: None,
+            used: None,
+            limits: None,
+        }
+    }
 }
 
 /// The quota's verdict.

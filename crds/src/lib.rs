@@ -10,6 +10,7 @@
 //! | [`cnpg`] | the fields of CloudNativePG and Barman Cloud objects that DAAP owns or reads |
 //! | [`name`] | what things are called, and how long a name may be |
 //! | [`quantity`] | exact CPU and byte quantities |
+//! | [`cost`] | what a database costs, and whether a quota has room for it |
 //! | [`retention`], [`schedule`] | periods and cron schedules |
 //! | [`phase`], [`condition`], [`reason`] | the vocabulary of status |
 //! | [`manifest`] | the CRDs as files |
@@ -20,6 +21,7 @@ pub mod acceptance;
 pub mod cnpg;
 pub mod condition;
 pub mod connection_secret;
+pub mod cost;
 pub mod database;
 pub mod kind;
 pub mod label;

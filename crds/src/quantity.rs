@@ -32,6 +32,9 @@ pub enum QuantityError {
     Bytes(String),
 }
 
+/// The largest number that a quantity may be written with.
+const MAX_NUMBER: u64 = 10_u64.pow(MAX_DIGITS as u32) - 1;
+
 /// Whole digits without a leading zero, or `None`.
 fn whole_number(digits: &str) -> Option<u64> {
     let plain = !digits.is_empty()
@@ -65,18 +68,22 @@ impl Cpu {
         self.millicores
     }
 
-    /// The sum, or `None` on overflow.
+    /// The sum, or `None` when it is too large to be written.
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.millicores
             .checked_add(other.millicores)
-            .map(Self::from_millicores)
+            .and_then(Self::written)
     }
 
-    /// `count` times this, or `None` on overflow.
+    /// `count` times this, or `None` when it is too large to be written.
     pub fn checked_mul(self, count: u64) -> Option<Self> {
-        self.millicores
-            .checked_mul(count)
-            .map(Self::from_millicores)
+        self.millicores.checked_mul(count).and_then(Self::written)
+    }
+
+    /// From thousandths of a core, or `None` when they are too many to be written.
+    pub fn written(millicores: u64) -> Option<Self> {
+        let cores = millicores.is_multiple_of(1000) && millicores / 1000 <= MAX_NUMBER;
+        (cores || millicores <= MAX_NUMBER).then_some(Self { millicores })
     }
 
     /// The difference, zero where `other` is larger.
@@ -125,9 +132,14 @@ impl Bytes {
     /// No bytes.
     pub const ZERO: Self = Self { bytes: 0 };
 
-    /// From mebibytes, or `None` on overflow.
+    /// From mebibytes, or `None` when they are too many to be written.
     pub fn from_mebibytes(mebibytes: u64) -> Option<Self> {
-        mebibytes.checked_mul(MI).map(|bytes| Self { bytes })
+        mebibytes.checked_mul(MI).and_then(Self::written)
+    }
+
+    fn written(bytes: u64) -> Option<Self> {
+        let fits = |unit: u64| bytes.is_multiple_of(unit) && bytes / unit <= MAX_NUMBER;
+        [MI, GI, TI].into_iter().any(fits).then_some(Self { bytes })
     }
 
     /// In bytes.
@@ -140,16 +152,14 @@ impl Bytes {
         self.bytes / MI
     }
 
-    /// The sum, or `None` on overflow.
+    /// The sum, or `None` when it is too large to be written.
     pub fn checked_add(self, other: Self) -> Option<Self> {
-        self.bytes
-            .checked_add(other.bytes)
-            .map(|bytes| Self { bytes })
+        self.bytes.checked_add(other.bytes).and_then(Self::written)
     }
 
-    /// `count` times this, or `None` on overflow.
+    /// `count` times this, or `None` when it is too large to be written.
     pub fn checked_mul(self, count: u64) -> Option<Self> {
-        self.bytes.checked_mul(count).map(|bytes| Self { bytes })
+        self.bytes.checked_mul(count).and_then(Self::written)
     }
 
     /// The difference, zero where `other` is larger.
@@ -283,6 +293,20 @@ mod tests {
         fn bytes_round_trip(mebibytes in 0u64..=999_999_999) {
             let bytes = Bytes::from_mebibytes(mebibytes).unwrap();
             prop_assert_eq!(bytes.to_string().parse::<Bytes>(), Ok(bytes));
+        }
+
+        /// Whatever is calculated can be written, and is read back as the same.
+        #[test]
+        fn sums_and_products_can_be_written(one in any::<u32>(), other in any::<u64>(), count in 0u64..100) {
+            let sums = [Cpu::from_millicores(one.into()).checked_add(Cpu::from_millicores(other)), Cpu::from_millicores(other).checked_mul(count)];
+            for sum in sums.into_iter().flatten() {
+                prop_assert_eq!(sum.to_string().parse::<Cpu>(), Ok(sum));
+            }
+            if let (Some(one), Some(other)) = (Bytes::from_mebibytes(one.into()), Bytes::from_mebibytes(other >> 30)) {
+                for sum in [one.checked_add(other), other.checked_mul(count)].into_iter().flatten() {
+                    prop_assert_eq!(sum.to_string().parse::<Bytes>(), Ok(sum));
+                }
+            }
         }
 
         #[test]

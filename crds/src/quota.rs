@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     condition,
+    cost::Cost,
     quantity::{Bytes, Cpu},
 };
 
@@ -31,6 +32,7 @@ use crate::{
     printcolumn = r#"{"name":"Used memory","type":"string","jsonPath":".status.allocated.memory"}"#,
     printcolumn = r#"{"name":"Storage","type":"string","jsonPath":".spec.storage"}"#,
     printcolumn = r#"{"name":"Used storage","type":"string","jsonPath":".status.allocated.storage"}"#,
+    printcolumn = r#"{"name":"Within limits","type":"string","jsonPath":".status.conditions[?(@.type=='WithinLimits')].status"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
@@ -50,30 +52,16 @@ pub struct DaapQuotaSpec {
     pub storage: Option<Bytes>,
 }
 
-/// What databases cost.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct Cost {
-    /// How many databases.
-    #[serde(default)]
-    pub databases: i64,
-    /// CPU.
-    #[serde(default)]
-    pub cpu: Cpu,
-    /// Memory.
-    #[serde(default)]
-    pub memory: Bytes,
-    /// Storage.
-    #[serde(default)]
-    pub storage: Bytes,
-}
-
 /// An admitted database that a recount may not see yet.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Reservation {
     /// The uid of the DaapDatabase.
     pub uid: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
     /// The revision it was admitted on.
     pub revision: String,
     /// What it costs.
@@ -97,7 +85,7 @@ pub struct DaapQuotaStatus {
     /// The leadership under which this was written: an older one may not write.
     #[serde(default)]
     pub lease_epoch: i64,
-    /// Conditions.
+    /// `WithinLimits`: what is allocated exceeds no limit.
     #[serde(default)]
     #[schemars(schema_with = "condition::schema")]
     pub conditions: Vec<Condition>,

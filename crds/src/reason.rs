@@ -30,6 +30,8 @@ pub enum Reason {
     TierNotFound,
     /// The tier exists, but is not accepted.
     TierNotAccepted,
+    /// The quota of the tier has no room.
+    QuotaExceeded,
     /// The tier revision the database is bound to does not exist.
     RevisionNotFound,
     /// The object store named by the tier does not exist or has no usable credentials.
@@ -60,6 +62,7 @@ impl Reason {
             Self::InstanceCrashing => "InstanceCrashing",
             Self::TierNotFound => "TierNotFound",
             Self::TierNotAccepted => "TierNotAccepted",
+            Self::QuotaExceeded => "QuotaExceeded",
             Self::RevisionNotFound => "RevisionNotFound",
             Self::ObjectStoreUnavailable => "ObjectStoreUnavailable",
             Self::ClusterVanished => "ClusterVanished",
@@ -97,6 +100,9 @@ impl Reason {
             Self::InstanceCrashing => "Read the log of the instance's pod.",
             Self::TierNotFound => "Create the tier, or ask for one that exists.",
             Self::TierNotAccepted => "Read the Accepted condition of the tier and correct it.",
+            Self::QuotaExceeded => {
+                "Raise the DaapQuota of the tier, or destroy databases that are not needed; what waits is admitted in order."
+            }
             Self::RevisionNotFound => "Restore the DaapTierRevision from a backup of the cluster.",
             Self::ObjectStoreUnavailable => {
                 "Create or correct the DaapObjectStore and the Secret it names."

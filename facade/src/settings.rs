@@ -250,6 +250,15 @@ pub struct Limits {
         default_value_t = 300
     )]
     pub failure_burst: u32,
+    /// How long a new database waits for its quota to admit it. Shorter than the controller's --fail-fast-deadline.
+    #[arg(
+        long,
+        env = "DAAP_ADMISSION_TIMEOUT_SECONDS",
+        global = true,
+        value_name = "SECONDS",
+        default_value_t = 10.0
+    )]
+    pub admission_timeout_seconds: f32,
 }
 
 impl Default for Limits {
@@ -263,6 +272,7 @@ impl Default for Limits {
             rate_burst: 1000,
             rate_per_second: 200,
             failure_burst: 300,
+            admission_timeout_seconds: 10.0,
         }
     }
 }
@@ -278,6 +288,10 @@ impl Limits {
 
     pub(crate) fn idle_timeout(&self) -> Duration {
         seconds(self.idle_timeout_seconds)
+    }
+
+    pub(crate) fn admission_timeout(&self) -> Duration {
+        seconds(self.admission_timeout_seconds)
     }
 
     pub(crate) fn drain_timeout(&self) -> Duration {

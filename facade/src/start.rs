@@ -101,7 +101,10 @@ pub async fn start(
     };
     let audit = Arc::new(AuditWriter::start(pool.clone()));
     let store = Store::new(pool);
-    let cluster = Arc::new(Cluster::new(client));
+    let cluster = Arc::new(Cluster::new(
+        client,
+        settings.listen.limits.admission_timeout(),
+    ));
     let anchors = AnchorMap::new(Cluster::clone(&cluster), &settings.system_namespace);
     let anchors: Arc<dyn Anchors> = Arc::new(anchors);
     let keeper = Arc::new(store.clone());
@@ -116,6 +119,7 @@ pub async fn start(
         live_tiers: cluster.clone(),
         audit_trail: keeper.clone(),
         anchors: anchors.clone(),
+        quotas: cluster.clone(),
         dependencies: vec![keeper.clone(), freshness.clone(), cluster.clone()],
     })
     .map_err(|error| StartError::Build(error.into()))?;

@@ -33,6 +33,8 @@ const READY: Duration = Duration::from_secs(60);
 pub enum Definitions {
     /// None but Kubernetes' own kinds.
     None,
+    /// DAAP's, so that databases are admitted and nothing is made for them.
+    Own,
     /// CloudNativePG's, the Barman Cloud plugin's, and DAAP's.
     All,
 }
@@ -88,8 +90,8 @@ impl ControlPlane {
             scratch,
         };
         control_plane.start_apiserver().await?;
-        if definitions == Definitions::All {
-            let objects = tokio::task::spawn_blocking(all_definitions)
+        if definitions != Definitions::None {
+            let objects = tokio::task::spawn_blocking(move || read_definitions(definitions))
                 .await
                 .context("reading manifests")??;
             manifest::apply(&control_plane.client, objects).await?;
@@ -177,12 +179,15 @@ pub async fn look_ready(client: &Client) -> Result<()> {
     Ok(())
 }
 
-/// Every custom resource definition of CloudNativePG, the plugin and DAAP.
-fn all_definitions() -> Result<Vec<DynamicObject>> {
-    let mut objects = manifest::read(&artifacts::manifest(Manifest::Cnpg)?)?;
-    objects.extend(manifest::read(&artifacts::manifest(
-        Manifest::BarmanPlugin,
-    )?)?);
+/// The custom resource definitions of DAAP, and with [`Definitions::All`] of CloudNativePG and the plugin.
+fn read_definitions(definitions: Definitions) -> Result<Vec<DynamicObject>> {
+    let mut objects = Vec::new();
+    if definitions == Definitions::All {
+        objects.extend(manifest::read(&artifacts::manifest(Manifest::Cnpg)?)?);
+        objects.extend(manifest::read(&artifacts::manifest(
+            Manifest::BarmanPlugin,
+        )?)?);
+    }
     objects.retain(|object| manifest::kind(object) == "CustomResourceDefinition");
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/crds");
     if own.is_dir() {

@@ -12,5 +12,6 @@ mod controller;
 mod facade;
 mod manifests;
 mod product;
+mod quota;
 mod rules;
 mod world;

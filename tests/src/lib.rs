@@ -3,6 +3,7 @@
 #[path = "../cluster/mod.rs"]
 pub mod cluster;
 pub mod faults;
+pub mod faulty_client;
 pub mod installation;
 pub mod recording_client;
 pub mod rest;

@@ -88,6 +88,10 @@ pub async fn reconcile(
     };
     match decide(&observed, settings, &draw_chance(), context.clock.now()) {
         Plan::Release => release(context, &observed).await,
+        Plan::Await(time) => {
+            let pause = context.pause(Some(time), settings.resync_interval);
+            Ok(Action::requeue(pause))
+        }
         Plan::Claim(claim) => write_claim(context, &observed, claim).await,
         Plan::Converge(converge) => Box::pin(run_converge(context, &observed, *converge)).await,
     }
@@ -122,10 +126,7 @@ async fn write_claim(
     claim: Claim,
 ) -> Result<Action, DatabaseError> {
     let database = &observed.database;
-    let mut changes = json!({"metadata": {"finalizers": claim.finalizers}});
-    if let Some(revision) = &claim.bind {
-        changes["spec"]["tierRevision"] = json!(revision);
-    }
+    let changes = json!({"metadata": {"finalizers": claim.finalizers}});
     context
         .writer
         .amend(database, changes)
@@ -134,7 +135,6 @@ async fn write_claim(
     tracing::info!(
         database.namespace = database.namespace(),
         database.name = database.name_any(),
-        database.revision = claim.bind,
         "took a database on"
     );
     // The write itself wakes the next run up.

@@ -22,7 +22,10 @@ pub const OBSERVER: &str = "daap_observer";
 pub enum Plan {
     /// It holds nothing and is not wanted any more: let it go.
     Release,
-    /// First the finalizer and the binding; everything else follows in the next run.
+    /// The quota has not decided on it yet, which takes a moment: until this time nothing is said that would be
+    /// outdated at once.
+    Await(Timestamp),
+    /// First the finalizer; everything else follows in the next run.
     Claim(Claim),
     /// Bring the children to what is desired, if anything is, and report.
     Converge(Box<Converge>),
@@ -33,8 +36,6 @@ pub enum Plan {
 pub struct Claim {
     /// All finalizers, ours among them.
     pub finalizers: Vec<String>,
-    /// The revision to bind it to, unless it is bound.
-    pub bind: Option<String>,
 }
 
 /// What there should be, and what to say about what there is.

@@ -1,7 +1,8 @@
 //! What is to be done with a tier. Pure: [`Observed`] in, [`Plan`] out.
 
 use daap_crds::{
-    DaapTier, DaapTierRevision, DaapTierRevisionSpec, DaapTierRevisionStatus, DaapTierStatus,
+    DaapQuota, DaapQuotaSpec, DaapTier, DaapTierRevision, DaapTierRevisionSpec,
+    DaapTierRevisionStatus, DaapTierStatus,
     acceptance::objections,
     condition::{self, Fact},
     label,
@@ -25,6 +26,8 @@ pub struct Plan {
     pub finalizers: Option<Vec<String>>,
     /// The revision to make.
     pub create: Option<DaapTierRevision>,
+    /// The quota to make: without limits, so that there is always something to count on.
+    pub create_quota: Option<DaapQuota>,
     /// The revisions to remove.
     pub remove: Vec<DaapTierRevision>,
     /// What to say about revisions that stay.
@@ -67,6 +70,7 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Result<Plan, serde_json::E
     let mut plan = Plan {
         finalizers: finalizers(observed),
         create,
+        create_quota: (!observed.has_quota && !leaving).then(|| unlimited(tier)),
         remove: Vec::new(),
         revisions: Vec::new(),
         status: DaapTierStatus {
@@ -142,6 +146,10 @@ fn finalizers(observed: &Observed) -> Option<Vec<String>> {
             .cloned()
             .collect()
     })
+}
+
+fn unlimited(tier: &DaapTier) -> DaapQuota {
+    DaapQuota::new(&tier.name_any(), DaapQuotaSpec::default())
 }
 
 fn build_revision(tier: &DaapTier, name: &str) -> DaapTierRevision {

@@ -70,6 +70,7 @@ async fn carry_out(context: &Context, observed: Observed, plan: Plan) -> Result<
     let Plan {
         finalizers,
         create,
+        create_quota,
         remove,
         revisions,
         status,
@@ -90,6 +91,10 @@ async fn carry_out(context: &Context, observed: Observed, plan: Plan) -> Result<
             revision = revision.name_any(),
             "made a revision"
         );
+    }
+    if let Some(quota) = create_quota {
+        writer.apply(&quota, None).await?;
+        tracing::info!(tier = tier.name_any(), "made a quota without limits");
     }
     for (revision, status) in revisions {
         if revision.status.as_ref() != Some(&status) {

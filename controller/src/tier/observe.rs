@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use daap_crds::{DaapDatabase, DaapObjectStore, DaapTier, DaapTierRevision};
+use daap_crds::{DaapDatabase, DaapObjectStore, DaapQuota, DaapTier, DaapTierRevision};
 use kube::{api::ListParams, core::DeserializeGuard};
 
 use crate::k8s::{
@@ -22,6 +22,8 @@ pub struct Observed {
     pub users: Users,
     /// The object store it names.
     pub store: Option<DaapObjectStore>,
+    /// Whether it has a quota.
+    pub has_quota: bool,
 }
 
 /// The databases that name a tier.
@@ -69,9 +71,10 @@ pub async fn observe(reader: &Reader, name: &str) -> Result<Option<Observed>, Ca
         return Ok(None);
     };
     let of_tier = ListParams::default().fields(&format!("spec.tier={name}"));
-    let (revisions, databases) = tokio::try_join!(
+    let (revisions, databases, quota) = tokio::try_join!(
         reader.list_all::<DaapTierRevision>(&of_tier),
         reader.list_all::<DeserializeGuard<DaapDatabase>>(&of_tier),
+        reader.get::<DeserializeGuard<DaapQuota>>(name),
     )?;
     let store = match &tier.spec.backup {
         Some(backup) => reader.get(&backup.object_store).await?.found().cloned(),
@@ -82,5 +85,6 @@ pub async fn observe(reader: &Reader, name: &str) -> Result<Option<Observed>, Ca
         revisions,
         users: Users::count(&databases),
         store,
+        has_quota: quota.found().is_some(),
     }))
 }

@@ -22,7 +22,7 @@ pub(crate) use self::tidy::without_charset;
 use self::walk::{elements, operations, schema_name};
 use super::{
     audit::Audit, databases::Databases, history::Histories, keys::Keys, merge_patch::MERGE_PATCH,
-    patch_schema::make_patch, system::System, tiers::Tiers,
+    patch_schema::make_patch, quotas::Quotas, system::System, tiers::Tiers,
 };
 
 /// The generated document cannot be used, which a test excludes.
@@ -66,11 +66,11 @@ pub struct Contract {
 }
 
 /// Every group of operations.
-type Operations = (Databases, Histories, Tiers, Keys, Audit, System);
+type Operations = (Databases, Histories, Tiers, Quotas, Keys, Audit, System);
 
 /// The operations, and what the contract says about all of them.
 pub(super) fn openapi_service() -> OpenApiService<Operations, ()> {
-    let operations = (Databases, Histories, Tiers, Keys, Audit, System);
+    let operations = (Databases, Histories, Tiers, Quotas, Keys, Audit, System);
     OpenApiService::new(operations, "DAAP", "1.0.0")
         .description(
             "PostgreSQL databases for product teams. Choose a tier, ask for a database, and connect with the \

@@ -4,14 +4,15 @@
 //! | module | subject |
 //! |---|---|
 //! | [`contract`] | the OpenAPI document, and what the server reads from it |
-//! | [`databases`], [`history`], [`tiers`], [`keys`], [`audit`], [`system`] | the operations |
+//! | [`databases`], [`history`], [`tiers`], [`quotas`], [`keys`], [`audit`], [`system`] | the operations |
 //! | [`caller`] | who asks, as an argument of an operation |
 //! | [`body`], [`merge_patch`] | a JSON body, judged by the contract |
 //! | [`patch_schema`] | the schemas of merge patches |
 //! | [`problem`] | the answer of everything that fails |
 //! | [`entity_tag`] | `ETag`, `If-Match`, `If-None-Match` |
-//! | [`date_time`], [`pattern`] | values |
+//! | [`amount`], [`date_time`], [`pattern`] | values |
 
+pub mod amount;
 pub mod audit;
 pub mod body;
 pub mod caller;
@@ -25,6 +26,7 @@ pub mod merge_patch;
 pub mod patch_schema;
 pub mod pattern;
 pub mod problem;
+pub mod quotas;
 pub mod system;
 pub mod tiers;
 
@@ -42,6 +44,8 @@ pub enum Group {
     Databases,
     /// The menu of guarantees that platform teams define and product teams choose from.
     Tiers,
+    /// What all databases of a tier may cost together.
+    Quotas,
     /// API keys: who may call, as which team.
     #[oai(rename = "API keys")]
     ApiKeys,

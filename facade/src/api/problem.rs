@@ -3,6 +3,7 @@
 //! [`error`] carries a failure out of an operation; the server turns it into a response at the last step, where the
 //! request id is known. [`problems!`] states in the contract which statuses an operation answers that way.
 
+use daap_crds::cost::Excess;
 use poem_openapi::{
     Object,
     registry::{MetaHeader, MetaMediaType, MetaResponse, MetaSchema, MetaSchemaRef},
@@ -10,8 +11,14 @@ use poem_openapi::{
 };
 use serde_json::Value;
 
-use super::databases::DatabaseStatus;
-use crate::domain::failure::{Code, Failure, FieldError};
+use super::{
+    amount::{Decimal, QuotaResource},
+    databases::DatabaseStatus,
+};
+use crate::domain::{
+    failure::{Code, Failure, FieldError},
+    quota,
+};
 
 /// The bounds that the contract states below: attributes take literals only.
 const MAX_ERRORS: usize = 1000;
@@ -52,6 +59,12 @@ pub struct Problem {
     /// The databases that stand in the way: how many have each status.
     #[oai(validator(max_items = 6))]
     pub databases: Option<Vec<StatusCount>>,
+    /// The tier whose quota has no room.
+    #[oai(validator(max_length = 40))]
+    pub tier: Option<String>,
+    /// Every limit of the quota that would be exceeded.
+    #[oai(validator(max_items = 4))]
+    pub exceeded: Option<Vec<ExceededLimit>>,
 }
 
 /// How many databases have a status.
@@ -73,6 +86,21 @@ pub struct FieldProblem {
     /// What is wrong and what would be right.
     #[oai(validator(max_length = 4000))]
     pub detail: String,
+}
+
+/// A limit of a quota that would be exceeded. All numbers are in the unit that the name of the resource ends with.
+#[derive(Debug, Clone, Object)]
+pub struct ExceededLimit {
+    /// What is limited, named like in the quota.
+    pub resource: QuotaResource,
+    /// The limit.
+    pub limit: Decimal,
+    /// What the databases of the tier have already.
+    pub used: Decimal,
+    /// What was asked for.
+    pub requested: Decimal,
+    /// What is left.
+    pub remaining: Decimal,
 }
 
 impl Problem {
@@ -99,6 +127,24 @@ impl Problem {
             request_id: request_id.to_owned(),
             errors: (!failure.errors.is_empty()).then(|| errors.collect()),
             databases: (!failure.databases.is_empty()).then(|| databases.collect()),
+            tier: failure.refusal.as_ref().map(|refusal| refusal.tier.clone()),
+            exceeded: failure
+                .refusal
+                .as_ref()
+                .map(|refusal| refusal.exceeded.iter().map(Into::into).collect()),
+        }
+    }
+}
+
+impl From<&Excess> for ExceededLimit {
+    fn from(excess: &Excess) -> Self {
+        let decimal = |amount| Decimal(quota::number(excess.resource, amount));
+        Self {
+            resource: excess.resource.into(),
+            limit: decimal(excess.limit),
+            used: decimal(excess.used),
+            requested: decimal(excess.requested),
+            remaining: decimal(excess.remaining()),
         }
     }
 }
@@ -130,7 +176,7 @@ pub const fn status(code: Code) -> u16 {
         Code::PreconditionFailed => 412,
         Code::BodyTooLarge => 413,
         Code::UnsupportedMediaType => 415,
-        Code::InvalidFields | Code::IdempotencyKeyReused => 422,
+        Code::InvalidFields | Code::IdempotencyKeyReused | Code::QuotaExceeded => 422,
         Code::RateLimited => 429,
         Code::Internal => 500,
         Code::Unavailable => 503,
@@ -196,7 +242,7 @@ const fn description(status: u16) -> &'static str {
         412 => "It is not in the state that 'If-Match' names.",
         413 => "The body is larger than 1 MiB.",
         415 => "The body is not in an accepted media type.",
-        422 => "One or more fields break a rule.",
+        422 => "One or more fields break a rule, or the quota has no room.",
         429 => "Too many requests in a short time.",
         503 => {
             "Something that is needed does not answer at the moment. Nothing was done, or what was done is kept: try again."
@@ -298,6 +344,7 @@ mod tests {
         409 request-running Request already running
         422 idempotency-key-reused Idempotency key reused
         409 last-platform-key Last platform key
+        422 quota-exceeded Quota exceeded
         503 unavailable Temporarily unavailable
         500 internal Internal error
         ");

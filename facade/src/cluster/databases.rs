@@ -22,7 +22,7 @@ impl Cluster {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// Creates the resource.
+    /// Creates the resource, and waits until the quota of its tier has admitted it.
     ///
     /// When the answer is lost or says that the name exists, the object of that name is looked at: the one that this
     /// intent made is the one that was asked for.
@@ -34,7 +34,7 @@ impl Cluster {
         let databases = self.databases_in(&new.owner_team.namespace());
         let failure =
             match within_deadline(databases.create(&by_facade(), &new.resource(intent))).await {
-                Ok(created) => return Ok(created),
+                Ok(created) => return self.await_admission(created).await,
                 Err(kube::Error::Api(status)) if status.is_already_exists() => name_taken(new),
                 Err(kube::Error::Api(status)) if status.is_invalid() => {
                     return Err(refused(&status, field_of_request, str::to_owned));
@@ -42,7 +42,9 @@ impl Cluster {
                 Err(error) => unavailable(error),
             };
         match within_deadline(databases.get_opt(new.name.as_str())).await {
-            Ok(Some(found)) if is_marked(&found.metadata, intent) => Ok(found),
+            Ok(Some(found)) if is_marked(&found.metadata, intent) => {
+                self.await_admission(found).await
+            }
             Ok(_) | Err(_) => Err(failure),
         }
     }

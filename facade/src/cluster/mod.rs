@@ -6,7 +6,9 @@
 pub mod anchor;
 mod databases;
 mod namespaces;
+mod quotas;
 mod tiers;
+mod verdict;
 pub mod watch;
 
 use std::time::Duration;
@@ -41,12 +43,16 @@ const PAGE: u32 = 500;
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
+    admission_timeout: Duration,
 }
 
 impl Cluster {
-    /// The cluster behind a client.
-    pub fn new(client: Client) -> Self {
-        Self { client }
+    /// The cluster behind a client. A new database waits so long for its quota to admit it.
+    pub fn new(client: Client, admission_timeout: Duration) -> Self {
+        Self {
+            client,
+            admission_timeout,
+        }
     }
 }
 

@@ -5,6 +5,8 @@ use std::{error::Error, fmt, time::Duration};
 
 use daap_crds::Phase;
 
+use super::quota::Refusal;
+
 /// A stable code. Once published, it keeps its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Code {
@@ -46,6 +48,8 @@ pub enum Code {
     IdempotencyKeyReused,
     /// Without this platform key there would be none that works.
     LastPlatformKey,
+    /// The quota of the tier has no room.
+    QuotaExceeded,
     /// Something that is needed does not answer.
     Unavailable,
     /// A mistake of ours.
@@ -54,7 +58,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::NotFound,
@@ -74,6 +78,7 @@ impl Code {
         Self::RequestRunning,
         Self::IdempotencyKeyReused,
         Self::LastPlatformKey,
+        Self::QuotaExceeded,
         Self::Unavailable,
         Self::Internal,
     ];
@@ -100,6 +105,7 @@ impl Code {
             Self::RequestRunning => "request-running",
             Self::IdempotencyKeyReused => "idempotency-key-reused",
             Self::LastPlatformKey => "last-platform-key",
+            Self::QuotaExceeded => "quota-exceeded",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
         }
@@ -127,6 +133,7 @@ impl Code {
             Self::RequestRunning => "Request already running",
             Self::IdempotencyKeyReused => "Idempotency key reused",
             Self::LastPlatformKey => "Last platform key",
+            Self::QuotaExceeded => "Quota exceeded",
             Self::Unavailable => "Temporarily unavailable",
             Self::Internal => "Internal error",
         }
@@ -163,6 +170,8 @@ pub struct Failure {
     pub errors: Vec<FieldError>,
     /// The databases that stand in the way: how many have each status.
     pub databases: Vec<(Phase, usize)>,
+    /// Which limits of which quota are exceeded.
+    pub refusal: Option<Refusal>,
     /// When it makes sense to try again.
     pub retry_after: Option<Duration>,
     /// The cause, for the log only.
@@ -177,6 +186,7 @@ impl Failure {
             detail: detail.into(),
             errors: Vec::new(),
             databases: Vec::new(),
+            refusal: None,
             retry_after: None,
             cause: None,
         }
@@ -195,6 +205,14 @@ impl Failure {
                 Code::InvalidFields,
                 "One or more fields break a rule; see 'errors'.",
             )
+        }
+    }
+
+    /// The quota of a tier has no room.
+    pub fn quota_exceeded(refusal: Refusal) -> Self {
+        Self {
+            refusal: Some(refusal.clone()),
+            ..Self::new(Code::QuotaExceeded, refusal.to_string())
         }
     }
 

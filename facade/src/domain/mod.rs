@@ -8,6 +8,7 @@
 //! | [`audit`], [`audit_chain`] | what is kept of a call, and what makes every later change of it show |
 //! | [`database`], [`tier`] | what is answered about databases and tiers |
 //! | [`history`] | what changed in a database, and who changed it |
+//! | [`quota`], [`decimal`] | what is answered about quotas, in exact numbers |
 //! | [`page`] | slices of long lists |
 //! | [`entity_tag`] | states of a resource, and conditions on them |
 //! | [`merge_patch`] | changes of a JSON document |
@@ -19,6 +20,7 @@ pub mod api_key;
 pub mod audit;
 pub mod audit_chain;
 pub mod database;
+pub mod decimal;
 pub mod entity_tag;
 pub mod failure;
 pub mod history;
@@ -26,4 +28,5 @@ pub mod intent;
 pub mod merge_patch;
 pub mod page;
 pub mod policy;
+pub mod quota;
 pub mod tier;

@@ -42,6 +42,10 @@ pub enum Action {
     ListAudit,
     /// Check the audit log.
     VerifyAudit,
+    /// See the quota of a tier.
+    GetQuota,
+    /// Set the quota of a tier.
+    SetQuota,
 }
 
 /// Whose the thing is that the action is about.
@@ -77,6 +81,8 @@ pub enum Kind {
     ApiKey,
     /// The audit log.
     AuditLog,
+    /// The quota of a tier.
+    Quota,
 }
 
 impl Kind {
@@ -87,6 +93,7 @@ impl Kind {
             Self::Tier => "tier",
             Self::ApiKey => "api-key",
             Self::AuditLog => "audit-log",
+            Self::Quota => "quota",
         }
     }
 }
@@ -129,6 +136,8 @@ pub const RULES: &[Rule] = &[
     Rule { action: Action::GetIdentity,    operation: "getIdentity",    resource: Kind::ApiKey,   product_own: Allow,  product_foreign: Hide,   platform: Allow, changes: false },
     Rule { action: Action::ListAudit,      operation: "listAuditLog",   resource: Kind::AuditLog, product_own: Allow,  product_foreign: Hide,   platform: Allow, changes: false },
     Rule { action: Action::VerifyAudit,    operation: "verifyAuditLog", resource: Kind::AuditLog, product_own: Forbid, product_foreign: Forbid, platform: Allow, changes: false },
+    Rule { action: Action::GetQuota,       operation: "getQuota",       resource: Kind::Quota,    product_own: Allow, product_foreign: Allow,  platform: Allow, changes: false },
+    Rule { action: Action::SetQuota,       operation: "setQuota",       resource: Kind::Quota,    product_own: Forbid, product_foreign: Forbid, platform: Allow, changes: true },
 ];
 
 /// The line of the table for an operation of the contract.
@@ -187,6 +196,8 @@ mod tests {
         getIdentity product [Allow, Hide] platform [Allow, Allow]
         listAuditLog product [Allow, Hide] platform [Allow, Allow]
         verifyAuditLog product [Forbid, Forbid] platform [Allow, Allow]
+        getQuota product [Allow, Allow] platform [Allow, Allow]
+        setQuota product [Forbid, Forbid] platform [Allow, Allow]
         ");
     }
 

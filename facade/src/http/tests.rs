@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use daap_crds::{DaapDatabase, DaapTier, Phase};
+use daap_crds::{DaapDatabase, DaapQuotaSpec, DaapTier, Phase, cost::Cost};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::{
@@ -27,10 +27,11 @@ use crate::{
         audit::{Entry, EntryFilter},
         audit_chain::{Anchor, Link, Seal, Start},
         database::{Database, DatabaseFilter, NewDatabase},
-        entity_tag::EntityTag,
+        entity_tag::{EntityTag, EntityTags},
         failure::Failure,
         history::Recorded,
         page::{Page, Position},
+        quota::{Quota, Refusal},
         tier::{Deletion, Tier},
     },
     service::{
@@ -38,7 +39,7 @@ use crate::{
         freshness::Freshness,
         ports::{
             Anchors, AuditLog, AuditTrail, AuditedCall, Begun, DatabaseDirectory, Dependency,
-            Idempotency, Keys, LiveDatabases, LiveTiers, Menu, Moved, Rejections,
+            Idempotency, Keys, LiveDatabases, LiveTiers, Menu, Moved, Quotas, Rejections,
             RepeatableRequest, Resources, Revocation, Sealing, StoredAnswer,
         },
     },
@@ -57,6 +58,7 @@ struct World {
     databases: Mutex<Vec<Database>>,
     answers: Mutex<HashMap<String, StoredAnswer>>,
     replacements: Mutex<usize>,
+    limits: Mutex<DaapQuotaSpec>,
 }
 
 fn key(role: Role) -> ApiKey {
@@ -273,6 +275,24 @@ impl Resources for World {
         );
         tokio::time::sleep(CLUSTER_PAUSE).await;
         assert_ne!(new.name.as_str(), "panic");
+        if new.name.as_str() == "one-too-many" {
+            let limits = DaapQuotaSpec {
+                databases: Some(3),
+                ..DaapQuotaSpec::default()
+            };
+            let used = Cost {
+                databases: 3,
+                ..Cost::ZERO
+            };
+            let one = Cost {
+                databases: 1,
+                ..Cost::ZERO
+            };
+            return Err(Failure::quota_exceeded(Refusal {
+                tier: new.tier.clone(),
+                exceeded: limits.exceeded_by(&used, &one),
+            }));
+        }
         let mut resource = new.resource(intent);
         resource.metadata.uid = Some(Uuid::from_u128(7).to_string());
         resource.metadata.generation = Some(1);
@@ -413,6 +433,30 @@ impl LiveTiers for World {
 }
 
 #[async_trait]
+impl Quotas for World {
+    async fn quota(&self, tier: &str) -> Result<Option<Quota>, Failure> {
+        Ok(Menu::tier(self, tier).await?.map(|tier| Quota {
+            tier: tier.name,
+            tag: tier.tag,
+            limits: self.limits.lock().unwrap().clone(),
+            allocated: Some(Cost::of(&tier.spec).unwrap()),
+            each: Cost::of(&tier.spec),
+        }))
+    }
+
+    async fn set_quota(
+        &self,
+        _: &str,
+        limits: &DaapQuotaSpec,
+        _: Option<&EntityTags>,
+        _: Uuid,
+    ) -> Result<(), Failure> {
+        *self.limits.lock().unwrap() = limits.clone();
+        Ok(())
+    }
+}
+
+#[async_trait]
 impl Dependency for World {
     fn name(&self) -> &'static str {
         "world"
@@ -450,6 +494,7 @@ impl Server {
             live_tiers: world.clone(),
             audit_trail: world.clone(),
             anchors: world.clone(),
+            quotas: world.clone(),
             dependencies: vec![world.clone()],
         })
         .unwrap();
@@ -1246,4 +1291,70 @@ async fn each_request_is_one_line_in_the_log_and_a_step_in_its_trace() {
         !all.contains(&key(Role::Product).reveal()[10..]),
         "no key is logged"
     );
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_quota_tells_its_numbers() {
+    let server = Server::start().await;
+    let refused = server
+        .post(Role::Product, r#"{"name": "one-too-many", "tier": "dev"}"#)
+        .await;
+    assert_eq!((refused.status, refused.problem()), (422, "quota-exceeded"));
+    assert_eq!(refused.body["tier"], "dev");
+    assert_eq!(
+        refused.body["exceeded"],
+        json!([{"resource": "max_databases", "limit": 3, "used": 3, "requested": 1, "remaining": 0}])
+    );
+}
+
+#[tokio::test]
+async fn a_quota_is_seen_by_all_and_set_by_the_platform() {
+    let server = Server::start().await;
+    let put = async |role: Role, body: &str| {
+        let headers = format!(
+            "Authorization: Bearer {}\r\nContent-Type: application/json\r\n",
+            key(role).reveal()
+        );
+        server.request("PUT /tiers/dev/quota", &headers, body).await
+    };
+    let body = r#"{"max_databases": 0, "cpu_cores": 1.5, "memory_gib": 0.5}"#;
+    assert_eq!(put(Role::Product, body).await.problem(), "forbidden");
+    let set = put(Role::Platform, body).await;
+    assert_eq!(set.status, 200, "{}", set.body);
+    let message = set.body["message"].as_str().unwrap();
+    assert!(
+        message.contains("max_databases 1 of 0, memory_gib 1 of 0.5."),
+        "{message}"
+    );
+    let seen = server.get("/tiers/dev/quota").await;
+    assert_eq!(seen.body, set.body);
+    assert_eq!(
+        seen.body["limits"],
+        json!({"max_databases": 0, "cpu_cores": 1.5, "memory_gib": 0.5})
+    );
+    assert_eq!(
+        seen.body["allocated"],
+        json!({"max_databases": 1, "cpu_cores": 1, "memory_gib": 1, "storage_gib": 1})
+    );
+    assert_eq!(
+        seen.body["remaining"],
+        json!({"max_databases": 0, "cpu_cores": 0.5, "memory_gib": 0})
+    );
+    assert_eq!(seen.body["additional_databases"], 0);
+    assert!(seen.headers.contains("etag: "), "{}", seen.headers);
+    assert_eq!(server.get("/tiers/none/quota").await.status, 404);
+
+    let bad = put(
+        Role::Platform,
+        r#"{"max_databases": -1, "cpu_cores": 0.0001, "memory_gib": 0.1}"#,
+    )
+    .await;
+    assert_eq!(bad.problem(), "invalid-fields");
+    assert_eq!(
+        bad.pointers(),
+        ["/cpu_cores", "/max_databases", "/memory_gib"]
+    );
+    let unlimited = put(Role::Platform, "{}").await;
+    assert_eq!(unlimited.body["limits"], json!({}));
+    assert!(unlimited.body.get("additional_databases").is_none());
 }

@@ -10,6 +10,7 @@ pub mod databases;
 pub mod freshness;
 pub mod keys;
 pub mod ports;
+pub mod quotas;
 pub mod readiness;
 pub mod tally;
 pub mod tiers;
@@ -43,6 +44,8 @@ pub struct Ports {
     pub audit_trail: Arc<dyn ports::AuditTrail>,
     /// Where the ends of its chain are kept.
     pub anchors: Arc<dyn ports::Anchors>,
+    /// The quotas.
+    pub quotas: Arc<dyn ports::Quotas>,
     /// What the facade depends on.
     pub dependencies: Vec<Arc<dyn ports::Dependency>>,
 }

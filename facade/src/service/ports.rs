@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use daap_crds::{DaapDatabase, DaapTier, Phase};
+use daap_crds::{DaapDatabase, DaapQuotaSpec, DaapTier, Phase};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -13,10 +13,12 @@ use crate::domain::{
     audit::{Entry, EntryFilter},
     audit_chain::{Anchor, Link, Seal, Start},
     database::{Database, DatabaseFilter, NewDatabase},
+    entity_tag::EntityTags,
     failure::Failure,
     history::Recorded,
     page::{Page, Position},
     policy::Kind,
+    quota::Quota,
     tier::{Deletion, Tier},
 };
 
@@ -224,7 +226,8 @@ pub trait Menu: Send + Sync {
 /// The custom resources.
 #[async_trait]
 pub trait Resources: Send + Sync {
-    /// Creates the database, in its team's namespace, which is made when it is missing. A namesake that this same
+    /// Creates the database, in its team's namespace, which is made when it is missing, and waits until the quota of its
+    /// tier admits it; one that is not admitted is not there any more when this returns. A namesake that this same
     /// intent made is taken for it; any other is [`NameTaken`](crate::domain::failure::Code::NameTaken).
     async fn create_database(
         &self,
@@ -290,6 +293,23 @@ pub trait LiveTiers: Send + Sync {
 
     /// Whether there is an object store of this name.
     async fn object_store_exists(&self, name: &str) -> Result<bool, Failure>;
+}
+
+/// The quotas.
+#[async_trait]
+pub trait Quotas: Send + Sync {
+    /// The quota of a tier; nothing, when there is no such tier.
+    async fn quota(&self, tier: &str) -> Result<Option<Quota>, Failure>;
+
+    /// Sets all limits of a tier, if its quota is in a state that `if_match` names. The change is marked with the audit
+    /// intent that makes it.
+    async fn set_quota(
+        &self,
+        tier: &str,
+        limits: &DaapQuotaSpec,
+        if_match: Option<&EntityTags>,
+        intent: Uuid,
+    ) -> Result<(), Failure>;
 }
 
 /// Something that the facade depends on.

@@ -5,9 +5,12 @@ mod health;
 mod symptoms;
 
 use daap_crds::{
-    DaapDatabase, DaapTierRevision,
+    DaapDatabase,
     cnpg::Cluster,
-    condition, connection_secret, database,
+    condition::{self, Fact},
+    connection_secret,
+    cost::Cost,
+    database,
     database::{AdmissionStatus, Incarnation, State},
     label,
     reason::Reason,
@@ -23,7 +26,7 @@ use super::{
     observe::{Children, Observed, StoreLookup},
     plan::{Assessment, Claim, Converge, Desired, Health, Password, Plan, Store, Trouble},
 };
-use crate::{k8s::client::Lookup, quota::admission, settings::Settings};
+use crate::{k8s::client::Lookup, settings::Settings};
 use health::Diagnosis;
 
 /// What must be random, drawn beforehand and used only where nothing is yet.
@@ -44,12 +47,11 @@ pub fn decide(observed: &Observed, settings: &Settings, chance: &Chance, now: Ti
         return Plan::Release;
     }
     if database.spec.tier_revision.is_none() {
-        return decide_unbound(observed);
+        return decide_unbound(observed, now);
     }
     if !is_leaving && !has_finalizer(database) {
         return Plan::Claim(Claim {
             finalizers: with_finalizer(database),
-            bind: None,
         });
     }
     let mut converge = decide_bound(observed, settings, chance, now);
@@ -97,35 +99,52 @@ fn refused_wish(database: &DaapDatabase) -> Option<Trouble> {
     Some(Trouble::new(Reason::Unsupported, message))
 }
 
-/// A database that no quota admitted yet.
-fn decide_unbound(observed: &Observed) -> Plan {
+/// A database that no quota admitted yet. It is bound by the quota's controller, and by no other.
+fn decide_unbound(observed: &Observed, now: Timestamp) -> Plan {
     let database = &observed.database;
     if let Some(trouble) = refused_wish(database) {
         return waiting(observed, Some(trouble));
     }
     match offer(observed) {
-        Offer::Revision(revision) => match admission::decide(database, revision) {
-            admission::Verdict::Admitted { revision } => Plan::Claim(Claim {
-                finalizers: with_finalizer(database),
-                bind: Some(revision),
-            }),
+        Offer::Revision => match quota_trouble(database) {
+            None if database.status.is_none() && now < decided_by(database) => {
+                Plan::Await(decided_by(database))
+            }
+            trouble => waiting(observed, trouble),
         },
         Offer::NotYet => waiting(observed, None),
         Offer::Refused(trouble) => waiting(observed, Some(trouble)),
     }
 }
 
+/// When the quota should have decided on a database.
+fn decided_by(database: &DaapDatabase) -> Timestamp {
+    const PATIENCE: SignedDuration = SignedDuration::from_secs(3);
+    let created = database.metadata.creation_timestamp.as_ref();
+    created
+        .and_then(|created| created.0.checked_add(PATIENCE).ok())
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// That the quota has no room, in its own words.
+fn quota_trouble(database: &DaapDatabase) -> Option<Trouble> {
+    let said = database.status.as_ref()?.admission.as_ref()?;
+    let message = said.message.as_deref()?;
+    (said.verdict != database::Verdict::Admitted)
+        .then(|| Trouble::new(Reason::QuotaExceeded, message))
+}
+
 /// What a tier has for a new database.
-enum Offer<'a> {
+enum Offer {
     /// Its current revision.
-    Revision(&'a DaapTierRevision),
+    Revision,
     /// Nothing yet: it was not looked at since it was made or changed.
     NotYet,
     /// Nothing.
     Refused(Trouble),
 }
 
-fn offer(observed: &Observed) -> Offer<'_> {
+fn offer(observed: &Observed) -> Offer {
     let name = &observed.identity.tier;
     let Some(tier) = observed.tier.found() else {
         return Offer::Refused(Trouble::new(
@@ -148,17 +167,15 @@ fn offer(observed: &Observed) -> Offer<'_> {
         .filter(|status| status.observed_generation == tier.metadata.generation);
     match status.and_then(|status| condition::find(&status.conditions, condition::ACCEPTED)) {
         Some(accepted) if accepted.status != "True" => not_accepted(&accepted.message),
-        Some(_) => observed
-            .revision
-            .found()
-            .map_or(Offer::NotYet, Offer::Revision),
+        Some(_) if observed.revision.found().is_some() => Offer::Revision,
+        Some(_) => Offer::NotYet,
         None => Offer::NotYet,
     }
 }
 
 /// A database for which nothing can be made yet.
 fn waiting(observed: &Observed, trouble: Option<Trouble>) -> Plan {
-    let assessment = assessment(observed, waiting_for("its tier"), trouble);
+    let assessment = assessment(observed, waiting_for("its tier and its quota"), trouble);
     Plan::Converge(Box::new(Converge {
         desired: None,
         assessment,
@@ -169,21 +186,47 @@ fn waiting(observed: &Observed, trouble: Option<Trouble>) -> Plan {
 fn assessment(observed: &Observed, health: Health, trouble: Option<Trouble>) -> Assessment {
     let database = &observed.database;
     let status = database.status.clone().unwrap_or_default();
-    let admitted = AdmissionStatus {
-        verdict: database::Verdict::Admitted,
-        message: None,
-        cost: None,
+    let admission = if database.spec.tier_revision.is_some() {
+        let cost = observed
+            .revision
+            .found()
+            .and_then(|revision| Cost::of(&revision.spec.template))
+            .or_else(|| status.admission.and_then(|said| said.cost));
+        Some(AdmissionStatus::new(database::Verdict::Admitted, cost))
+    } else {
+        // The quota's controller writes it; here it is kept.
+        status.admission
     };
     Assessment {
-        admission: database.spec.tier_revision.is_some().then_some(admitted),
+        facts: vec![admitted(admission.as_ref())],
+        admission,
         health,
         trouble,
-        facts: Vec::new(),
         incarnations: status.incarnations,
         connectable: observed.children.connection_secret.found().is_some(),
         pooled: false,
         backup: status.backup,
         look_again: None,
+    }
+}
+
+/// Whether the quota admitted a database, as a condition.
+fn admitted(admission: Option<&AdmissionStatus>) -> Fact {
+    let (reason, message) = match admission {
+        Some(said) if said.verdict == database::Verdict::Admitted => {
+            ("Admitted", "The quota of the tier has room for it.")
+        }
+        Some(said) => (
+            Reason::QuotaExceeded.as_str(),
+            said.message.as_deref().unwrap_or("There is no room."),
+        ),
+        None => ("Undecided", "The quota has not decided on it yet."),
+    };
+    Fact {
+        type_: condition::ADMITTED,
+        status: admission.map(|said| said.verdict == database::Verdict::Admitted),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
     }
 }
 
@@ -426,7 +469,9 @@ impl<'a> Bound<'a> {
         let (backup, archiving) =
             backup::assess(self.observed, cluster, self.template, &incarnation);
         assessment.backup = Some(backup);
-        assessment.facts = archiving.into_iter().chain([degraded]).collect();
+        assessment
+            .facts
+            .extend(archiving.into_iter().chain([degraded]));
         match assessment.incarnations.last_mut() {
             Some(last) => *last = incarnation.clone(),
             None => assessment.incarnations.push(incarnation.clone()),

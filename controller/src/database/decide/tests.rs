@@ -1,4 +1,5 @@
 use daap_crds::{DaapTier, Phase, cnpg::ClusterStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{health::Meaning, *};
 use crate::fixtures::{
@@ -10,6 +11,7 @@ fn converge(observed: &Observed) -> Converge {
     match decide(observed, &settings(), &chance(), at(0)) {
         Plan::Converge(converge) => *converge,
         Plan::Claim(claim) => panic!("{claim:?}"),
+        Plan::Await(time) => panic!("awaits {time}"),
         Plan::Release => panic!("released"),
     }
 }
@@ -40,13 +42,56 @@ fn unbound() -> Observed {
     observed
 }
 
+/// The quota decides in a moment; only when it does not, there is something to say.
 #[test]
-fn binds_to_the_current_revision_with_the_finalizer() {
-    let Plan::Claim(claim) = decide(&unbound(), &settings(), &chance(), at(0)) else {
-        panic!("no claim")
+fn leaves_the_binding_to_the_quota() {
+    let mut observed = unbound();
+    observed.database.metadata.creation_timestamp = Some(Time(at(-1)));
+    let plan = decide(&observed, &settings(), &chance(), at(0));
+    assert!(matches!(plan, Plan::Await(until) if until == at(2)));
+    let Plan::Converge(late) = decide(&observed, &settings(), &chance(), at(2)) else {
+        panic!("nothing is said")
     };
-    assert_eq!(claim.bind.as_deref(), Some("gold-0123456789"));
-    assert_eq!(claim.finalizers, [label::DATABASE_FINALIZER]);
+    assert!(late.desired.is_none());
+    assert_eq!(late.assessment.facts[0].reason, "Undecided");
+}
+
+#[test]
+fn tells_that_the_quota_has_no_room() {
+    let mut observed = unbound();
+    observed.database.status = Some(from_yaml(
+        "admission: {verdict: Waiting, message: There is no room., queued: 7}",
+    ));
+    let plan = converge(&observed);
+    assert!(plan.desired.is_none());
+    let trouble = plan.assessment.trouble.unwrap();
+    assert_eq!(
+        (trouble.reason, &*trouble.message),
+        (Reason::QuotaExceeded, "There is no room.")
+    );
+    assert_eq!(plan.assessment.facts[0].status, Some(false));
+    assert_eq!(
+        plan.assessment.admission.unwrap().queued,
+        Some(7),
+        "its place in the queue is kept"
+    );
+}
+
+#[test]
+fn records_what_an_admitted_database_costs() {
+    let admission = converge(&observed(tier_spec()))
+        .assessment
+        .admission
+        .unwrap();
+    assert_eq!(admission.verdict, database::Verdict::Admitted);
+    assert_eq!(admission.cost.unwrap().cpu.to_string(), "4900m");
+    let mut orphaned = observed(tier_spec());
+    orphaned.revision = Lookup::Absent;
+    orphaned.database.status = Some(from_yaml(
+        "admission: {verdict: Admitted, cost: {databases: 1, cpu: '7', memory: 1Gi, storage: 1Gi}}",
+    ));
+    let kept = converge(&orphaned).assessment.admission.unwrap();
+    assert_eq!(kept.cost.unwrap().cpu.to_string(), "7");
 }
 
 /// A database whose tier is different.
@@ -64,8 +109,7 @@ fn binds_to_no_tier_that_is_not_as_accepted() {
         with_tier(|tier| tier.status.as_mut().unwrap().conditions[0].status = "False".into());
     assert_eq!(reason(&refused), Some(Reason::TierNotAccepted));
     let leaving = with_tier(|tier| {
-        tier.metadata.deletion_timestamp =
-            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)));
+        tier.metadata.deletion_timestamp = Some(Time(at(0)));
     });
     assert_eq!(reason(&leaving), Some(Reason::TierNotAccepted));
     let mut missing = unbound();
@@ -180,8 +224,7 @@ fn keeps_passwords_and_heals_a_lost_secret() {
 #[test]
 fn a_live_database_is_not_let_go() {
     let mut observed = settled(tier_spec());
-    observed.database.metadata.deletion_timestamp =
-        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)));
+    observed.database.metadata.deletion_timestamp = Some(Time(at(0)));
     let plan = converge(&observed);
     assert_eq!(plan.assessment.trouble.unwrap().reason, Reason::Unsupported);
     assert_eq!(plan.assessment.health, Health::Serving);
@@ -205,8 +248,7 @@ fn a_live_database_is_not_let_go() {
 fn an_ailing_database_says_why_it_stays() {
     let mut observed = settled(tier_spec());
     observed.children.cluster = Lookup::Absent;
-    observed.database.metadata.deletion_timestamp =
-        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)));
+    observed.database.metadata.deletion_timestamp = Some(Time(at(0)));
     let trouble = converge(&observed).assessment.trouble.unwrap();
     assert_eq!(trouble.reason, Reason::ClusterVanished);
     assert!(
@@ -394,13 +436,12 @@ fn goes_on_serving_while_the_primary_answers() {
 fn a_cluster_nobody_takes_up_means_that_the_operator_is_missing() {
     let mut observed = with_cluster(settled(tier_spec()), |cluster| {
         cluster.status = None;
-        cluster.metadata.creation_timestamp =
-            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)));
+        cluster.metadata.creation_timestamp = Some(Time(at(0)));
     });
     observed.children.connection_secret = Lookup::Absent;
     let at_second = |second| match decide(&observed, &settings(), &chance(), at(second)) {
         Plan::Converge(converge) => converge.assessment,
-        Plan::Claim(_) | Plan::Release => unreachable!(),
+        Plan::Await(_) | Plan::Claim(_) | Plan::Release => unreachable!(),
     };
     assert_eq!(at_second(59).trouble, None);
     assert_eq!(at_second(59).look_again, Some(at(60)));

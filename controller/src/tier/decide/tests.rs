@@ -9,6 +9,7 @@ fn observed() -> Observed {
         revisions: Vec::new(),
         users: Users::default(),
         store: Some(object_store()),
+        has_quota: true,
     }
 }
 
@@ -54,6 +55,20 @@ fn a_tier_that_is_not_accepted_keeps_its_last_revision() {
         &plan.status.conditions,
         condition::ACCEPTED
     ));
+}
+
+#[test]
+fn a_tier_without_a_quota_gets_one_without_limits() {
+    let mut observed = observed();
+    assert_eq!(decide(&observed, at(0)).unwrap().create_quota, None);
+    observed.has_quota = false;
+    let quota = decide(&observed, at(0)).unwrap().create_quota.unwrap();
+    assert_eq!(
+        (quota.name_any(), quota.spec),
+        ("gold".to_owned(), DaapQuotaSpec::default())
+    );
+    observed.tier.metadata.deletion_timestamp = Some(Time(at(0)));
+    assert_eq!(decide(&observed, at(0)).unwrap().create_quota, None);
 }
 
 #[test]

@@ -1,0 +1,339 @@
+//! An API server, controllers with faults, and facades that share one metadata database.
+
+use std::{fs, sync::Arc, time::Duration};
+
+use anyhow::{Result, ensure};
+use daap_controller::{Surroundings, quota::bookkeeping::Bookkeeping, settings::Settings};
+use daap_crds::{DaapDatabase, DaapQuota, DaapTier};
+use daap_facade::{
+    Bootstrap,
+    settings::{Limits, ListenSettings, ServiceSettings, StoreSettings},
+};
+use daap_tests::{
+    cluster::{
+        certificates::Authority,
+        control_plane::{ControlPlane, Definitions},
+        postgres::Postgres,
+        scratch::Scratch,
+        wait,
+    },
+    faulty_client::{Asked, Fault, faulty_client},
+    rest::RestClient,
+};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::history::History;
+use crate::world::{SHOP, SOON, create_namespace};
+
+/// An API server, and everything that happens to quotas and databases in it.
+pub struct Stage {
+    pub control_plane: ControlPlane,
+    pub client: Client,
+    pub history: History,
+}
+
+impl Stage {
+    pub async fn start(name: &str) -> Self {
+        daap_config::process::install_crypto_provider();
+        let control_plane = ControlPlane::start_with(name, Definitions::Own)
+            .await
+            .unwrap();
+        let client = control_plane.client();
+        create_namespace(&client, "daap-system").await;
+        create_namespace(&client, SHOP).await;
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        let owned = json!({"metadata": {"labels": {"daap.dev/team": "shop"}}});
+        namespaces
+            .patch(SHOP, &PatchParams::default(), &Patch::Merge(owned))
+            .await
+            .unwrap();
+        let history = History::start(&client);
+        Self {
+            control_plane,
+            client,
+            history,
+        }
+    }
+
+    /// A controller that competes for the lease of this name. Two leases make two leaders.
+    pub fn controller(&self, lease: &str) -> Controller {
+        self.controller_with(lease, |_| Fault::None, Surroundings::default())
+    }
+
+    /// The same, with faults.
+    pub fn controller_with(
+        &self,
+        lease: &str,
+        faults: impl Fn(Asked<'_>) -> Fault + Send + Sync + 'static,
+        surroundings: Surroundings,
+    ) -> Controller {
+        let client = faulty_client(self.control_plane.config(), faults).unwrap();
+        let mut settings = Settings::from_defaults().unwrap();
+        settings.http_listen = ([127, 0, 0, 1], 0).into();
+        lease.clone_into(&mut settings.lease_name);
+        let shutdown = CancellationToken::new();
+        let run = daap_controller::run_in(surroundings, settings, client, shutdown.clone());
+        Controller {
+            shutdown,
+            task: tokio::spawn(run),
+        }
+    }
+
+    pub fn databases(&self) -> Api<DaapDatabase> {
+        Api::namespaced(self.client.clone(), SHOP)
+    }
+
+    pub fn quotas(&self) -> Api<DaapQuota> {
+        Api::all(self.client.clone())
+    }
+
+    /// A tier with one instance of 100m, 256Mi and 1Gi, changed by `change`.
+    pub async fn create_tier(&self, name: &str, change: impl FnOnce(&mut Value)) {
+        let mut tier = json!({
+            "apiVersion": "daap.dev/v1alpha1", "kind": "DaapTier", "metadata": {"name": name},
+            "spec": {
+                "description": "For trying things out.",
+                "postgres": {"major": 17, "image": "registry.example/postgresql:17.6"},
+                "compute": {"cpu": "100m", "memory": "256Mi"},
+                "storage": {"size": "1Gi"},
+                "destruction": {"strategy": "Freeze"},
+            },
+        });
+        change(&mut tier);
+        let tiers: Api<DaapTier> = Api::all(self.client.clone());
+        let tier = serde_json::from_value(tier).unwrap();
+        tiers.create(&PostParams::default(), &tier).await.unwrap();
+    }
+
+    pub async fn create_quota(&self, tier: &str, limits: Value) {
+        let quota = DaapQuota::new(tier, serde_json::from_value(limits).unwrap());
+        self.quotas()
+            .create(&PostParams::default(), &quota)
+            .await
+            .unwrap();
+    }
+
+    /// Replaces limits; one that is null is removed.
+    pub async fn change_limits(&self, tier: &str, limits: Value) {
+        let changes = Patch::Merge(json!({"spec": limits}));
+        self.quotas()
+            .patch(tier, &PatchParams::default(), &changes)
+            .await
+            .unwrap();
+    }
+
+    /// Asks for a database as with kubectl.
+    pub async fn ask(&self, name: &str, tier: &str) -> DaapDatabase {
+        self.ask_with(name, tier, |_| ()).await
+    }
+
+    /// The same, with another spec.
+    pub async fn ask_with(
+        &self,
+        name: &str,
+        tier: &str,
+        change: impl FnOnce(&mut Value),
+    ) -> DaapDatabase {
+        let mut database = json!({
+            "apiVersion": "daap.dev/v1alpha1", "kind": "DaapDatabase",
+            "metadata": {"name": name}, "spec": {"tier": tier, "ownerTeam": "shop"},
+        });
+        change(&mut database);
+        self.databases()
+            .create(
+                &PostParams::default(),
+                &serde_json::from_value(database).unwrap(),
+            )
+            .await
+            .unwrap()
+    }
+
+    pub async fn listed(&self, tier: &str) -> Vec<DaapDatabase> {
+        let of_tier = ListParams::default().fields(&format!("spec.tier={tier}"));
+        self.databases().list(&of_tier).await.unwrap().items
+    }
+
+    /// The names of the databases that were admitted.
+    pub async fn admitted(&self, tier: &str) -> Vec<String> {
+        let listed = self.listed(tier).await.into_iter();
+        listed
+            .filter(|database| database.spec.tier_revision.is_some())
+            .map(|database| database.name_any())
+            .collect()
+    }
+
+    /// Waits until so many databases are bound, all that is allocated is bound, and everybody else knows where they are.
+    pub async fn await_settled(&self, tier: &str, count: usize) -> DaapQuota {
+        wait::until(
+            &format!("{count} databases of {tier} being admitted"),
+            2 * SOON,
+            async || -> Result<DaapQuota> {
+                let quota = self.quotas().get(tier).await?;
+                let listed = self.listed(tier).await;
+                let bound = listed
+                    .iter()
+                    .filter(|database| database.spec.tier_revision.is_some())
+                    .count();
+                let undecided = listed.iter().filter(|database| {
+                    let status = database.status.as_ref();
+                    let told = status.is_some_and(|status| status.admission.is_some());
+                    database.spec.tier_revision.is_none()
+                        && (!told
+                            || database.spec.admission == daap_crds::database::Admission::FailFast)
+                });
+                let undecided = undecided.count();
+                let status = quota.status.clone().unwrap_or_default();
+                ensure!(
+                    bound == count && undecided == 0 && status.reservations.is_empty(),
+                    "{bound} bound, {undecided} undecided, {} reserved",
+                    status.reservations.len()
+                );
+                ensure!(
+                    usize::try_from(status.allocated.databases)? == count
+                        && status.observed_generation == quota.metadata.generation,
+                    "{status:?}"
+                );
+                Ok(quota)
+            },
+        )
+        .await
+        .unwrap()
+    }
+
+    /// Removes all databases of a tier, those that wait first, and waits until nothing is allocated.
+    pub async fn remove_all(&self, tier: &str) {
+        let mut listed = self.listed(tier).await;
+        listed.sort_by_key(|database| database.spec.tier_revision.is_some());
+        for database in listed {
+            self.databases()
+                .delete(&database.name_any(), &DeleteParams::default())
+                .await
+                .unwrap();
+        }
+        self.await_settled(tier, 0).await;
+    }
+}
+
+/// A controller that runs in this process.
+pub struct Controller {
+    shutdown: CancellationToken,
+    task: JoinHandle<Result<(), daap_controller::RunError>>,
+}
+
+impl Controller {
+    /// Asks it to end, and waits until it has.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+
+    /// Ends it where it stands, without giving the lease back.
+    pub async fn kill(self) {
+        self.task.abort();
+        assert!(self.task.await.unwrap_err().is_cancelled());
+    }
+}
+
+/// Judgements with a mistake.
+pub fn mistaken(bookkeeping: impl Bookkeeping + 'static) -> Surroundings {
+    Surroundings {
+        bookkeeping: Arc::new(bookkeeping),
+        ..Surroundings::default()
+    }
+}
+
+/// Replicas of the facade.
+pub struct Facades {
+    /// A client of each replica, with a key of the team `shop`.
+    pub clients: Vec<RestClient>,
+    /// A client of the first replica, with a key of the platform.
+    pub platform: RestClient,
+    shutdown: CancellationToken,
+    running: Vec<daap_facade::Running>,
+    _postgres: Postgres,
+    _certificates: Scratch,
+}
+
+impl Facades {
+    /// So many replicas, which wait so long for an admission.
+    pub async fn start(stage: &Stage, count: usize, patience: Duration) -> Self {
+        let postgres = Postgres::start().await.unwrap();
+        let store = StoreSettings {
+            database_url: Some(postgres.fresh_database().await.unwrap()),
+            database_ca: None,
+            database_connections: 8,
+        };
+        let certificates = Scratch::new("facades").unwrap();
+        let authority = Authority::new("test").unwrap();
+        let server = authority
+            .server("daap-facade", &["127.0.0.1".to_owned()])
+            .unwrap();
+        let (certificate, private_key) = (
+            certificates.path().join("crt"),
+            certificates.path().join("key"),
+        );
+        fs::write(&certificate, server.certificate).unwrap();
+        fs::write(&private_key, server.private_key).unwrap();
+        let listen = ListenSettings {
+            tls_cert: Some(certificate),
+            tls_key: Some(private_key),
+            limits: Limits {
+                admission_timeout_seconds: patience.as_secs_f32(),
+                ..Limits::default()
+            },
+            ..ListenSettings::default()
+        };
+        let settings = ServiceSettings {
+            listen,
+            ..ServiceSettings::default()
+        };
+        let platform_key = key(&store, None).await;
+        let shutdown = CancellationToken::new();
+        let (mut clients, mut running) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            let pool = daap_facade::pool(&store).unwrap();
+            let client = stage.client.clone();
+            let replica = daap_facade::start(&settings, client, pool, shutdown.clone())
+                .await
+                .unwrap();
+            let url = format!("https://{}", replica.address());
+            let team_key = key(&store, Some("shop")).await;
+            clients.push(RestClient::new(&url, authority.certificate(), &team_key).unwrap());
+            running.push(replica);
+        }
+        Self {
+            platform: clients[0].with_key(&platform_key),
+            clients,
+            shutdown,
+            running,
+            _postgres: postgres,
+            _certificates: certificates,
+        }
+    }
+
+    /// Asks them to end, and waits until they have.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        for replica in self.running {
+            replica.ended().await.unwrap();
+        }
+    }
+}
+
+async fn key(store: &StoreSettings, team: Option<&str>) -> String {
+    let asked = Bootstrap {
+        name: "test".to_owned(),
+        team: team.map(str::to_owned),
+        force: false,
+    };
+    daap_facade::bootstrap(daap_facade::pool(store).unwrap(), &asked)
+        .await
+        .unwrap()
+}
