@@ -1,7 +1,10 @@
 //! Each guard is needed: with a mistake in its place, a rule breaks; without one, in the same scene, none does.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -49,15 +52,32 @@ async fn every_mistake_is_noticed() {
 
 /// Two leaders, one of whom writes late: what he writes was decided before the other's writes.
 async fn compare_and_swap(stage: &Stage, tier: &str, mistake: bool) -> Vec<String> {
-    let late = move |asked: Asked<'_>| match (asked.writes_quota_status(), mistake) {
-        (false, _) => Fault::None,
-        (true, true) => Fault::Unconditional(LATE),
-        (true, false) => Fault::Late(LATE),
+    let leading: [Arc<AtomicBool>; 2] = Default::default();
+    let [one, other] = leading.clone();
+    let punctual = move |asked: Asked<'_>| {
+        one.fetch_or(asked.watches_databases(), Ordering::SeqCst);
+        Fault::None
     };
+    let late = move |asked: Asked<'_>| {
+        other.fetch_or(asked.watches_databases(), Ordering::SeqCst);
+        match (asked.writes_quota_status(), mistake) {
+            (false, _) => Fault::None,
+            (true, true) => Fault::Unconditional(LATE),
+            (true, false) => Fault::Late(LATE),
+        }
+    };
+    let plain = Surroundings::default;
     let controllers = [
-        stage.controller(&format!("{tier}-one")),
-        stage.controller_with(&format!("{tier}-other"), late, Surroundings::default()),
+        stage.controller_with(&format!("{tier}-one"), punctual, plain()),
+        stage.controller_with(&format!("{tier}-other"), late, plain()),
     ];
+    // Before anything is written, so that neither fences the other.
+    wait::until("both leading", SOON, async || {
+        anyhow::ensure!(leading.iter().all(|leads| leads.load(Ordering::SeqCst)));
+        Ok(())
+    })
+    .await
+    .unwrap();
     create_few(stage, tier, |_| ()).await;
     trickle(stage, tier).await;
     finish(stage, tier, controllers).await

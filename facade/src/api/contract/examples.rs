@@ -11,6 +11,17 @@ use super::walk::{elements, entries, entries_mut, operations_mut, schema_name};
 /// their operation, as `operation.parameter` and `operation.answer`.
 #[rustfmt::skip]
 const VALUES: &[(&str, &str)] = &[
+    // Quotas
+    ("max_databases", "20"),
+    ("cpu_cores", "12.5"),
+    ("memory_gib", "48"),
+    ("storage_gib", "500"),
+    ("Quota.additional_databases", "8"),
+    ("ExceededLimit.resource", "cpu_cores"),
+    ("ExceededLimit.limit", "12.5"),
+    ("ExceededLimit.used", "12"),
+    ("ExceededLimit.requested", "1.5"),
+    ("ExceededLimit.remaining", "0.5"),
     // Databases
     ("id", UUID),
     ("limit", "50"),
@@ -132,6 +143,7 @@ const LEFT_OUT: &[&str] = &[
     "DestructionGuarantee.archive_retention",
     "PostgresDefinition.catalog",
     "PostgresDefinitionPatch.catalog",
+    "Quota.message",
     "TierState.message",
     "cursor",
     "Idempotency-Key",
