@@ -37,6 +37,8 @@ pub struct Stage {
     pub control_plane: ControlPlane,
     pub client: Client,
     pub history: History,
+    /// After which time its controllers remove a database that is to be admitted at once or not at all.
+    pub fail_fast_deadline: Duration,
 }
 
 impl Stage {
@@ -59,6 +61,7 @@ impl Stage {
             control_plane,
             client,
             history,
+            fail_fast_deadline: Duration::from_secs(15),
         }
     }
 
@@ -77,6 +80,7 @@ impl Stage {
         let client = faulty_client(self.control_plane.config(), faults).unwrap();
         let mut settings = Settings::from_defaults().unwrap();
         settings.http_listen = ([127, 0, 0, 1], 0).into();
+        settings.fail_fast_deadline = self.fail_fast_deadline;
         lease.clone_into(&mut settings.lease_name);
         let shutdown = CancellationToken::new();
         let run = daap_controller::run_in(surroundings, settings, client, shutdown.clone());
