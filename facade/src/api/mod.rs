@@ -5,6 +5,8 @@
 //! |---|---|
 //! | [`contract`] | the OpenAPI document, and what the server reads from it |
 //! | [`databases`], [`history`], [`tiers`], [`quotas`], [`keys`], [`audit`], [`system`] | the operations |
+//! | [`databases`], [`history`], [`tiers`], [`keys`], [`audit`], [`system`] | the operations |
+//! | [`docs`] | the contract as a page for people |
 //! | [`caller`] | who asks, as an argument of an operation |
 //! | [`body`], [`merge_patch`] | a JSON body, judged by the contract |
 //! | [`patch_schema`] | the schemas of merge patches |
@@ -19,6 +21,7 @@ pub mod caller;
 pub mod contract;
 pub mod databases;
 pub mod date_time;
+pub mod docs;
 pub mod entity_tag;
 pub mod history;
 pub mod keys;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use poem::web::Data;
 use poem_openapi::{
     ApiResponse, Enum, Object, OpenApi,
-    payload::{Json, PlainText},
+    payload::{Html, Json, PlainText},
     types::Any,
 };
 use serde_json::Value;
 
-use super::{Group, contract::Contract, problem::problems};
+use super::{Group, contract::Contract, docs, problem::problems};
 use crate::{domain::failure::Failure, http::metrics::Metrics, service::Service};
 
 /// The operations about the service itself.
@@ -78,6 +78,19 @@ pub enum ContractAnswer {
     /// The OpenAPI document of this service.
     #[oai(status = 200)]
     Document(Json<Any<Value>>),
+}
+
+/// The contract as a page.
+#[derive(ApiResponse)]
+pub enum DocsAnswer {
+    /// The page.
+    #[oai(status = 200)]
+    Page(
+        Html<String>,
+        /// What a browser may do with the page.
+        #[oai(header = "Content-Security-Policy")]
+        String,
+    ),
 }
 
 /// The metrics of this process.
@@ -158,6 +171,18 @@ impl System {
         Ok(ContractAnswer::Document(Json(Any(contract
             .document()
             .clone()))))
+    }
+
+    /// This contract, for people
+    ///
+    /// The same as a page to read, without anything that is fetched from elsewhere.
+    #[oai(path = "/docs", method = "get", operation_id = "getDocs")]
+    async fn docs(&self, contract: Data<&Arc<Contract>>) -> Result<DocsAnswer, SystemProblem> {
+        let page = docs::html(contract.document());
+        Ok(DocsAnswer::Page(
+            Html(page),
+            docs::CONTENT_SECURITY_POLICY.to_owned(),
+        ))
     }
 
     /// Metrics

@@ -1204,6 +1204,7 @@ async fn the_open_operations_need_no_key() {
         serde_json::from_str::<Value>(&crate::contract().unwrap()).unwrap()
     );
     assert_eq!(server.request("GET /metrics", "", "").await.status, 200);
+    assert_eq!(server.request("GET /docs", "", "").await.status, 200);
     assert!(
         server.world.audit.lock().unwrap().is_empty(),
         "the open operations are not audited"

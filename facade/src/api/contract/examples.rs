@@ -126,6 +126,7 @@ const VALUES: &[(&str, &str)] = &[
     ("Health.status", "ok"),
     ("DependencyReadiness.name", "metadata database"),
     ("getContract.answer", r#"{"openapi": "3.0.0"}"#),
+    ("getDocs.answer", "<!doctype html><html lang=\"en\"><head><title>DAAP</title></head><body></body></html>"),
     ("getMetrics.answer", "# HELP daap_facade_http_connections Open connections.\n# TYPE daap_facade_http_connections gauge\ndaap_facade_http_connections 3\n"),
 ];
 
