@@ -171,7 +171,7 @@ pub struct Failure {
     /// The databases that stand in the way: how many have each status.
     pub databases: Vec<(Phase, usize)>,
     /// Which limits of which quota are exceeded.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<Box<Refusal>>,
     /// When it makes sense to try again.
     pub retry_after: Option<Duration>,
     /// The cause, for the log only.
@@ -210,9 +210,10 @@ impl Failure {
 
     /// The quota of a tier has no room.
     pub fn quota_exceeded(refusal: Refusal) -> Self {
+        let detail = refusal.to_string();
         Self {
-            refusal: Some(refusal.clone()),
-            ..Self::new(Code::QuotaExceeded, refusal.to_string())
+            refusal: Some(Box::new(refusal)),
+            ..Self::new(Code::QuotaExceeded, detail)
         }
     }
 
