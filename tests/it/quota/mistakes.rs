@@ -111,7 +111,7 @@ async fn fence(stage: &Stage, tier: &str, mistake: bool) -> Vec<String> {
     let writes = AtomicUsize::new(0);
     // Each is the faster one now and then.
     let uneven = move |asked: Asked<'_>| {
-        if asked.writes_quota_status() && writes.fetch_add(1, Ordering::SeqCst) % 2 == 0 {
+        if asked.writes_quota_status() && writes.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
             Fault::Late(LATE)
         } else {
             Fault::None
