@@ -78,8 +78,12 @@ async fn compare_and_swap(stage: &Stage, tier: &str, mistake: bool) -> Vec<Strin
     })
     .await
     .unwrap();
-    create_few(stage, tier, |_| ()).await;
-    trickle(stage, tier).await;
+    // Room for all of them: whoever is awake admits, and the late one's account is always older than what is bound.
+    stage.create_quota(tier, json!({"databases": 100})).await;
+    stage.create_tier(tier, |_| ()).await;
+    stage.ask(&format!("{tier}-first"), tier).await;
+    stage.await_settled(tier, 1).await;
+    trickle(stage, tier, 40).await;
     finish(stage, tier, controllers).await
 }
 
@@ -94,7 +98,7 @@ async fn stale_list(stage: &Stage, tier: &str, mistake: bool) -> Vec<String> {
     };
     let controller = stage.controller_with(tier, stale, Surroundings::default());
     create_few(stage, tier, |_| ()).await;
-    trickle(stage, tier).await;
+    trickle(stage, tier, 20).await;
     finish(stage, tier, [controller]).await
 }
 
@@ -217,9 +221,9 @@ async fn create_few(stage: &Stage, tier: &str, change: impl FnOnce(&mut serde_js
         .await;
 }
 
-/// Twenty databases, one after another.
-async fn trickle(stage: &Stage, tier: &str) {
-    for index in 0..20 {
+/// Some databases, one after another.
+async fn trickle(stage: &Stage, tier: &str, count: usize) {
+    for index in 0..count {
         stage.ask(&format!("{tier}-{index}"), tier).await;
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
