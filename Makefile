@@ -108,8 +108,9 @@ test: check test-programs check-contract test-integration ## Runs every test. Ne
 campaign: ## Runs the quota's races many more times than `make test` does; CAMPAIGN_RUNS says how often.
 	$(call stage,campaign,CAMPAIGN_RUNS=$(or $(CAMPAIGN_RUNS),64) $(CARGO) test --locked --workspace --test it -- --nocapture quota::campaign)
 
-bench: ## Measures how fast databases are admitted.
-	$(call stage,benchmark,$(CARGO) bench --locked --workspace --bench admission)
+bench: ## Measures how fast databases are admitted, and how fast the REST API answers.
+	$(call stage,benchmark of admission,$(CARGO) bench --locked --workspace --bench admission)
+	$(call stage,benchmark of REST,$(CARGO) bench --locked --workspace --bench rest)
 
 test-programs:
 	$(call stage,programs and images,$(CLUSTER) build)

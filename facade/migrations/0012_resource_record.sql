@@ -1,4 +1,4 @@
--- What the menu was last seen to be: tiers and quotas, as they are now. Can be rebuilt from the cluster at any time.
+-- What the menu was last seen to be: tiers, as they are now. Can be rebuilt from the cluster at any time.
 create table resource_record (
     kind             text not null,
     name             text not null,

@@ -1,4 +1,4 @@
-//! What the mirror sees of the cluster. Lists and watches databases, tiers and quotas; reads one Namespace.
+//! What the mirror sees of the cluster. Lists and watches databases and tiers; reads one Namespace.
 
 use daap_crds::{
     DaapDatabase,

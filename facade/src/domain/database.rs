@@ -48,6 +48,11 @@ impl NewDatabase {
     }
 }
 
+/// Whether the resource is there only until its quota says no: then it never was a database.
+pub fn awaits_verdict(resource: &DaapDatabase) -> bool {
+    resource.spec.admission == Admission::FailFast && resource.spec.tier_revision.is_none()
+}
+
 /// The record of a database.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Database {

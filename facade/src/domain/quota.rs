@@ -40,6 +40,15 @@ impl Quota {
         self.limits.room_for(&self.allocated?, &self.each?)
     }
 
+    /// What one more database would be refused for. Absent: it would be admitted, or that is not known.
+    pub fn refusal(&self) -> Option<Refusal> {
+        let exceeded = self.limits.exceeded_by(&self.allocated?, &self.each?);
+        (!exceeded.is_empty()).then(|| Refusal {
+            tier: self.tier.clone(),
+            exceeded,
+        })
+    }
+
     /// What there is to say about it in words, if there is anything.
     pub fn message(&self) -> Option<String> {
         let Some(allocated) = self.allocated else {

@@ -74,7 +74,8 @@ impl Service {
         self.kept(resource).await
     }
 
-    /// What would come of asking for a database: every check, also those of the API server, and no effect.
+    /// What would come of asking for a database: every check, also those of the quota and of the API server, and no
+    /// effect.
     pub async fn rehearse_database(
         &self,
         actor: &Actor,
@@ -83,6 +84,10 @@ impl Service {
         permit_owner(actor, asked.owner_team.as_deref())?;
         let new = self.checked(actor, asked, Uuid::nil())?;
         self.check_tier(&new.tier).await?;
+        let quota = self.ports.quotas.quota(&new.tier).await?;
+        if let Some(refusal) = quota.and_then(|quota| quota.refusal()) {
+            return Err(Failure::quota_exceeded(refusal));
+        }
         let resource = self.ports.resources.rehearse_database(&new).await?;
         Database::from_resource(resource)
             .ok_or_else(|| Failure::internal("the API server rehearsed a database without an id"))

@@ -1,4 +1,4 @@
-//! Tiers and quotas in SQL, as the mirror holds them: their state now, without history. Reads and writes.
+//! Tiers in SQL, as the mirror holds them: their state now, without history. Reads and writes.
 
 use std::collections::HashMap;
 

@@ -126,6 +126,9 @@ async fn run(stage: &Stage, facades: &Facades, seed: usize, trouble: Trouble) {
         ASKED.div_ceil(2) + created,
         "of what was asked for over REST only the admitted are left"
     );
+    let gone = format!("/databases?status=deleted&tier={tier}");
+    let gone = facades.platform.get(&gone).await.unwrap();
+    assert_eq!(gone.body["items"], json!([]), "what was refused never was");
     stage.remove_all(&tier).await;
     crew.stop().await;
 }

@@ -75,6 +75,12 @@ async fn a_quota_over_rest() {
         .map(|one| one.name_any())
         .collect();
     assert_eq!(names, ["one", "two"], "a refusal leaves nothing");
+    let rehearsed = json!({"name": "three", "tier": "dev"});
+    let rehearsed = shop.post("/databases?dry_run=true", &rehearsed).await;
+    assert_eq!(
+        rehearsed.unwrap().body["exceeded"],
+        refused.body["exceeded"]
+    );
 
     let answer = shop.get("/tiers/dev/quota").await.unwrap();
     let tag = answer.headers["etag"].to_str().unwrap().to_owned();

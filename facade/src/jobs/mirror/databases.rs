@@ -10,7 +10,7 @@ use crate::{
         Cluster,
         watch::{DeserializeGuard, Event},
     },
-    domain::failure::Failure,
+    domain::{database::awaits_verdict, failure::Failure},
     store::{PresentRecord, Store},
 };
 
@@ -81,6 +81,7 @@ impl<'a> Databases<'a> {
         }
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         match object.0 {
+            Ok(resource) if awaits_verdict(&resource) => return Ok(Some(id)),
             Ok(resource) => self.store.observe(&resource).await?,
             Err(invalid) => {
                 tracing::warn!(object.namespace = namespace, object.name = name, error.message = %invalid, "a database cannot be decoded and is not mirrored");
