@@ -73,7 +73,27 @@ fn bound_integer(schema: &mut Map<String, Value>) {
     schema.entry("maximum").or_insert(json!(most));
 }
 
-/// Says of everything that clients send that unknown fields are refused, which poem-openapi does not say.
+/// Lets what may be absent be null, where the type is said in place.
+fn take_nulls(schema: &mut Map<String, Value>) {
+    let required = schema.get("required").cloned().unwrap_or_default();
+    let is_required = |name: &str| {
+        let mut names = required.as_array().into_iter().flatten();
+        names.any(|required| required == name)
+    };
+    let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+    for (name, property) in properties.into_iter().flatten() {
+        if !is_required(name)
+            && let Some(property) = property.as_object_mut()
+            && property.contains_key("type")
+            && !property.contains_key("enum")
+        {
+            property.insert("nullable".to_owned(), json!(true));
+        }
+    }
+}
+
+/// Says of everything that clients send that unknown fields are refused, which poem-openapi does not say, and that null
+/// is as good as absent.
 fn close_requests(document: &mut Value) {
     for name in sent_schemas(document) {
         each_object(
@@ -83,6 +103,7 @@ fn close_requests(document: &mut Value) {
                     && object.contains_key("properties")
                 {
                     object.entry("additionalProperties").or_insert(json!(false));
+                    take_nulls(object);
                 }
             },
         );
