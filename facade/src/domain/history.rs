@@ -159,7 +159,7 @@ const FIELDS: [Field; 6] = [
 pub fn transitions(before: Option<&DaapDatabase>, after: &DaapDatabase) -> Vec<Transition> {
     let Some(before) = before else {
         return std::iter::once(creation(after))
-            .chain(first_status(after))
+            .chain(first_moves(after))
             .collect();
     };
     FIELDS
@@ -196,12 +196,13 @@ fn creation(resource: &DaapDatabase) -> Transition {
     }
 }
 
-/// The status of a database that had one already when it was seen for the first time.
-fn first_status(resource: &DaapDatabase) -> Option<Transition> {
-    FIELDS
-        .iter()
-        .find(|field| field.change == Change::Status)
-        .and_then(|field| change_of(field, Some(Phase::default().to_string()), None, resource))
+/// What a database that is seen for the first time already went through: being bound, and a status.
+fn first_moves(resource: &DaapDatabase) -> impl Iterator<Item = Transition> {
+    FIELDS.iter().filter_map(|field| match field.change {
+        Change::TierRevision => change_of(field, None, None, resource),
+        Change::Status => change_of(field, Some(Phase::default().to_string()), None, resource),
+        _ => None,
+    })
 }
 
 fn change_of(
