@@ -13,8 +13,9 @@ use kube::{
 use super::{Cluster, unavailable, within_deadline};
 use crate::{
     domain::{
-        audit_chain::{Anchor, Link, Start, Sum},
+        audit_chain::{Anchor, Link, Start},
         failure::Failure,
+        hexadecimal,
     },
     service::ports::Anchors,
 };
@@ -95,7 +96,7 @@ fn data(anchor: &Anchor) -> BTreeMap<String, String> {
             [
                 (format!("{end}-sequence"), link.sequence.to_string()),
                 (format!("{end}-row"), link.entry_id.to_string()),
-                (format!("{end}-digest"), hex(&link.digest)),
+                (format!("{end}-digest"), hexadecimal::encode(&link.digest)),
             ]
         })
         .collect();
@@ -111,7 +112,7 @@ fn anchor(data: &BTreeMap<String, String>) -> Option<Anchor> {
         Some(Link {
             sequence: value("sequence")?.parse().ok()?,
             entry_id: value("row")?.parse().ok()?,
-            digest: unhex(value("digest")?)?,
+            digest: hexadecimal::decode(value("digest")?)?.try_into().ok()?,
         })
     };
     let expired_before = match data.get(EXPIRED_BEFORE) {
@@ -125,17 +126,6 @@ fn anchor(data: &BTreeMap<String, String>) -> Option<Anchor> {
         },
         head: link("head")?,
     })
-}
-
-fn hex(sum: &Sum) -> String {
-    sum.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Sum> {
-    let well_formed = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let byte = |index: usize| u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok();
-    let bytes: Vec<_> = (0..32).filter(|_| well_formed).map_while(byte).collect();
-    bytes.try_into().ok()
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl Cluster {
-    fn databases_in(&self, namespace: &str) -> Api<DaapDatabase> {
+    pub(super) fn databases_in(&self, namespace: &str) -> Api<DaapDatabase> {
         Api::namespaced(self.client.clone(), namespace)
     }
 

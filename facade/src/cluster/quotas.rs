@@ -14,6 +14,7 @@ use crate::{
     domain::{
         entity_tag::{EntityTag, EntityTags, check_if_match},
         failure::{Code, Failure},
+        intent::mark,
         quota::Quota,
         tier::Tier,
     },
@@ -95,8 +96,7 @@ impl Cluster {
                 ));
             }
             let mut quota = DaapQuota::new(tier, limits.clone());
-            quota.metadata.annotations =
-                Some([(label::INTENT.to_owned(), intent.to_string())].into());
+            mark(&mut quota.metadata, intent);
             let created = within_deadline(quotas.create(&by_facade(), &quota)).await;
             return Ok(created.map(drop));
         };

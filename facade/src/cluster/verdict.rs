@@ -9,7 +9,7 @@ use std::{pin::pin, time::Duration};
 use daap_crds::DaapDatabase;
 use futures::StreamExt as _;
 use kube::{
-    Api, ResourceExt as _,
+    ResourceExt as _,
     api::{DeleteParams, Preconditions, WatchEvent, WatchParams},
 };
 use tokio::time::Instant;
@@ -84,7 +84,7 @@ impl Cluster {
             .fields(&format!("metadata.name={}", seen.name_any()))
             .timeout(60);
         let version = seen.resource_version().unwrap_or_default();
-        let databases = self.databases_beside(seen);
+        let databases = self.databases_in(&seen.namespace().unwrap_or_default());
         let mut events = pin!(databases.watch(&only, &version).await.ok()?);
         while let Some(event) = events.next().await {
             match event.ok()? {
@@ -106,7 +106,11 @@ impl Cluster {
 
     /// The database as it is now; nothing, when it is gone.
     async fn look(&self, seen: &DaapDatabase) -> Result<Option<DaapDatabase>, kube::Error> {
-        let found = within_deadline(self.databases_beside(seen).get_opt(&seen.name_any())).await?;
+        let found = within_deadline(
+            self.databases_in(&seen.namespace().unwrap_or_default())
+                .get_opt(&seen.name_any()),
+        )
+        .await?;
         Ok(found.filter(|found| found.uid() == seen.uid()))
     }
 
@@ -119,20 +123,13 @@ impl Cluster {
             }),
             ..DeleteParams::default()
         };
-        let databases = self.databases_beside(seen);
+        let databases = self.databases_in(&seen.namespace().unwrap_or_default());
         match within_deadline(databases.delete(&seen.name_any(), &parameters)).await {
             Ok(_) => Ok(None),
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
             Err(kube::Error::Api(status)) if status.is_conflict() => self.look(seen).await,
             Err(error) => Err(error),
         }
-    }
-
-    fn databases_beside(&self, database: &DaapDatabase) -> Api<DaapDatabase> {
-        Api::namespaced(
-            self.client.clone(),
-            &database.namespace().unwrap_or_default(),
-        )
     }
 }
 

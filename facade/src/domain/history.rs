@@ -4,10 +4,12 @@
 //! ([Server-Side Apply, field management](https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management)).
 //! A write of the facade carries the audit intent behind it, which leads to the key and the team.
 
-use daap_crds::{DaapDatabase, Phase, database, label};
+use daap_crds::{DaapDatabase, Phase, database};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use uuid::Uuid;
+
+use super::intent;
 
 /// The name under which the facade writes resources.
 pub const FIELD_MANAGER: &str = "daap-facade";
@@ -238,24 +240,20 @@ fn author(resource: &DaapDatabase, owner: &ManagedFieldsEntry) -> Author {
     let facade = owner.manager.as_deref() == Some(FIELD_MANAGER);
     Author {
         manager: owner.manager.clone(),
-        intent: facade.then(|| intent(resource)).flatten(),
+        intent: facade.then(|| intent::of(&resource.metadata)).flatten(),
     }
 }
 
 /// A field that was removed has no owner left. Only the facade tells in another way that it wrote: its intent changed.
 fn author_of_removal(before: Option<&DaapDatabase>, resource: &DaapDatabase) -> Author {
-    match intent(resource) {
-        Some(new) if before.and_then(intent) != Some(new) => Author {
+    let intent_of = |resource: &DaapDatabase| intent::of(&resource.metadata);
+    match intent_of(resource) {
+        Some(new) if before.and_then(intent_of) != Some(new) => Author {
             manager: Some(FIELD_MANAGER.to_owned()),
             intent: Some(new),
         },
         _ => Author::default(),
     }
-}
-
-fn intent(resource: &DaapDatabase) -> Option<Uuid> {
-    let annotations = resource.metadata.annotations.as_ref()?;
-    annotations.get(label::INTENT)?.parse().ok()
 }
 
 /// Who wrote the field last.
@@ -288,6 +286,7 @@ const fn desired_state(state: database::State) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use daap_crds::label;
     use serde_json::{Value, json};
 
     use super::*;

@@ -10,10 +10,17 @@ pub fn mark(metadata: &mut ObjectMeta, intent: Uuid) {
     annotations.insert(label::INTENT.to_owned(), intent.to_string());
 }
 
+/// The intent that made a resource, or changed it last.
+pub fn of(metadata: &ObjectMeta) -> Option<Uuid> {
+    metadata
+        .annotations
+        .as_ref()?
+        .get(label::INTENT)?
+        .parse()
+        .ok()
+}
+
 /// Whether the resource bears the mark of this intent.
 pub fn is_marked(metadata: &ObjectMeta, intent: Uuid) -> bool {
-    let annotations = metadata.annotations.as_ref();
-    annotations
-        .and_then(|all| all.get(label::INTENT))
-        .is_some_and(|mark| *mark == intent.to_string())
+    of(metadata) == Some(intent)
 }

@@ -7,6 +7,7 @@
 //! | [`api_key`] | what a key looks like |
 //! | [`audit`], [`audit_chain`] | what is kept of a call, and what makes every later change of it show |
 //! | [`database`], [`tier`] | what is answered about databases and tiers |
+//! | [`hexadecimal`] | bytes as digits |
 //! | [`history`] | what changed in a database, and who changed it |
 //! | [`quota`], [`decimal`] | what is answered about quotas, in exact numbers |
 //! | [`page`] | slices of long lists |
@@ -23,6 +24,7 @@ pub mod database;
 pub mod decimal;
 pub mod entity_tag;
 pub mod failure;
+pub mod hexadecimal;
 pub mod history;
 pub mod intent;
 pub mod merge_patch;

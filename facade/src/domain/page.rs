@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use super::hexadecimal;
+
 /// How many entries a slice has when nobody says.
 pub const DEFAULT_LIMIT: usize = 50;
 /// How many entries a slice can have.
@@ -83,24 +85,13 @@ pub fn decode_number(cursor: &str, filters: &str) -> Option<i64> {
 }
 
 fn seal(place: &[u8], filters: &str) -> String {
-    let bytes = place.iter().copied().chain(fingerprint(filters));
-    bytes.map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal::encode(&[place, &fingerprint(filters)].concat())
 }
 
 fn unseal<const N: usize>(cursor: &str, filters: &str) -> Option<[u8; N]> {
-    let length = 2 * (N + FINGERPRINT_BYTES);
-    if cursor.len() != length || !cursor.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let bytes: Vec<u8> = (0..length)
-        .step_by(2)
-        .map(|start| u8::from_str_radix(&cursor[start..start + 2], 16))
-        .collect::<Result<_, _>>()
-        .ok()?;
-    let (place, given) = bytes.split_at(N);
-    (given == fingerprint(filters))
-        .then(|| place.try_into().ok())
-        .flatten()
+    let bytes = hexadecimal::decode(cursor)?;
+    let place = bytes.strip_suffix(&fingerprint(filters))?;
+    place.try_into().ok()
 }
 
 fn fingerprint(filters: &str) -> [u8; FINGERPRINT_BYTES] {

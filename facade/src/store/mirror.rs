@@ -97,17 +97,13 @@ impl MirrorLock {
 impl Store {
     /// The lock of the replica that mirrors; `None` while another one holds it.
     pub async fn mirror_lock(&self) -> Result<Option<MirrorLock>, Failure> {
-        let mut connection = self.pool.acquire().await.map_err(failure)?.detach();
+        let mut connection = self.pool.acquire().await.map_err(failure)?;
         let taken: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
             .bind(LOCK)
-            .fetch_one(&mut connection)
+            .fetch_one(&mut *connection)
             .await
             .map_err(failure)?;
-        if taken {
-            return Ok(Some(MirrorLock(connection)));
-        }
-        connection.close().await.map_err(failure)?;
-        Ok(None)
+        Ok(taken.then(|| MirrorLock(connection.detach())))
     }
 
     /// Every record that is not known to be gone: its id, its version, and where it is.

@@ -58,11 +58,11 @@ pub async fn run(store: Store, cluster: Cluster, shutdown: CancellationToken) {
 
 /// Mirrors until a failure, or until a rebuild is wished. Ends at once where another replica holds the lock.
 async fn lead(store: &Store, cluster: &Cluster) -> Result<(), Failure> {
-    // A metadata database that was replaced by an empty one gets its tables back here.
-    store.migrate().await.map_err(Failure::internal)?;
     let Some(mut lock) = store.mirror_lock().await? else {
         return Ok(());
     };
+    // A metadata database that was replaced by an empty one gets its tables back here.
+    store.migrate().await.map_err(Failure::internal)?;
     lock.bind(cluster.identity().await?).await?;
     Box::pin(follow(store, cluster, lock)).await
 }
