@@ -6,16 +6,13 @@ use poem::web::Data;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi, param::Query, payload::Json};
 use uuid::Uuid;
 
-use super::{Group, caller::Caller, date_time::DateTime, problem::problems};
+use super::{Group, caller::Caller, date_time::DateTime, list, problem::problems};
 use crate::{
     domain::{
         audit::{Entry, EntryFilter, Outcome},
         audit_chain::{Breach, Broken},
     },
-    service::{
-        Service,
-        audit::{ListEntries, Verification},
-    },
+    service::{Service, audit::Verification},
 };
 
 /// The operations about the audit log.
@@ -192,7 +189,7 @@ impl Audit {
         /// How many rows at once.
         #[oai(
             validator(minimum(value = "1"), maximum(value = "200")),
-            default = "default_limit"
+            default = "list::default_limit"
         )]
         limit: Query<u32>,
         /// The cursor of the slice before, with the same filters.
@@ -225,15 +222,11 @@ impl Audit {
             from: from.0.map(|time| time.0),
             to: to.0.map(|time| time.0),
         };
-        let asked = ListEntries {
-            filter,
-            limit: usize::try_from(limit.0).ok(),
-            cursor: cursor.0,
-        };
-        let (entries, next_cursor) = service.audit_entries(&caller.actor, asked).await?;
+        let asked = list::ask(filter, limit, cursor);
+        let slice = service.audit_entries(&caller.actor, asked).await?;
         Ok(Listed::Entries(Json(AuditEntryList {
-            items: entries.into_iter().map(Into::into).collect(),
-            next_cursor,
+            items: slice.items.into_iter().map(Into::into).collect(),
+            next_cursor: slice.next_cursor,
         })))
     }
 
@@ -254,10 +247,6 @@ impl Audit {
     ) -> Result<Verified, VerifyProblem> {
         Ok(Verified::Log(Json(service.verify_audit().await?.into())))
     }
-}
-
-fn default_limit() -> u32 {
-    50
 }
 
 impl From<Entry> for AuditEntry {

@@ -11,7 +11,7 @@ use poem_openapi::{
 use uuid::Uuid;
 
 use super::{
-    Group, caller::Caller, databases::stale_seconds, date_time::DateTime, problem::problems,
+    Group, caller::Caller, databases::stale_seconds, date_time::DateTime, list, problem::problems,
 };
 use crate::{
     domain::{
@@ -133,7 +133,7 @@ impl Histories {
         /// How many changes at once.
         #[oai(
             validator(minimum(value = "1"), maximum(value = "200")),
-            default = "default_limit"
+            default = "list::default_limit"
         )]
         limit: Query<u32>,
         /// The cursor of the slice before.
@@ -141,10 +141,8 @@ impl Histories {
         cursor: Query<Option<String>>,
     ) -> Result<Told, HistoryProblem> {
         let stale = stale_seconds(&service)?;
-        let limit = usize::try_from(limit.0).ok();
-        let slice = service
-            .history(&caller.actor, &id.0, limit, cursor.0.as_deref())
-            .await?;
+        let asked = list::ask((), limit, cursor);
+        let slice = service.history(&caller.actor, &id.0, asked).await?;
         let items = slice.items.into_iter();
         let list = ChangeList {
             items: items
@@ -154,10 +152,6 @@ impl Histories {
         };
         Ok(Told::Changes(Json(list), stale))
     }
-}
-
-fn default_limit() -> u32 {
-    50
 }
 
 impl Change {

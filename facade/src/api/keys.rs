@@ -11,16 +11,13 @@ use poem_openapi::{
 };
 use uuid::Uuid;
 
-use super::{Group, body::Body, caller::Caller, date_time::DateTime, problem::problems};
+use super::{Group, body::Body, caller::Caller, date_time::DateTime, list, problem::problems};
 use crate::{
     domain::{
         actor::Role,
         api_key::{KeyFilter, KeyRecord},
     },
-    service::{
-        Service,
-        keys::{CreateKey, ListKeys},
-    },
+    service::{Service, keys::CreateKey},
 };
 
 /// The operations about API keys.
@@ -267,7 +264,7 @@ impl Keys {
         /// How many keys at once.
         #[oai(
             validator(minimum(value = "1"), maximum(value = "200")),
-            default = "default_limit"
+            default = "list::default_limit"
         )]
         limit: Query<u32>,
         /// The cursor of the slice before, with the same filters.
@@ -283,18 +280,17 @@ impl Keys {
             team: team.0,
             role: role.0.map(Into::into),
         };
-        let asked = ListKeys {
-            filter,
-            limit: usize::try_from(limit.0).ok(),
-            cursor: cursor.0,
-        };
-        let (records, next_cursor) = service.keys(asked).await?;
+        let slice = service.keys(list::ask(filter, limit, cursor)).await?;
         let now = Timestamp::now();
-        let items = records
+        let items = slice
+            .items
             .into_iter()
             .map(|record| ApiKey::at(now, record))
             .collect();
-        Ok(Listed::Keys(Json(ApiKeyList { items, next_cursor })))
+        Ok(Listed::Keys(Json(ApiKeyList {
+            items,
+            next_cursor: slice.next_cursor,
+        })))
     }
 
     /// Get an API key
@@ -353,10 +349,6 @@ impl Keys {
             actions: identity.actions.into_iter().map(str::to_owned).collect(),
         })))
     }
-}
-
-fn default_limit() -> u32 {
-    50
 }
 
 impl ApiKey {

@@ -7,6 +7,7 @@
 //! | [`databases`], [`history`], [`tiers`], [`quotas`], [`keys`], [`audit`], [`system`] | the operations |
 //! | [`databases`], [`history`], [`tiers`], [`keys`], [`audit`], [`system`] | the operations |
 //! | [`docs`] | the contract as a page for people |
+//! | [`list`] | the parameters of a slice |
 //! | [`caller`] | who asks, as an argument of an operation |
 //! | [`body`], [`merge_patch`] | a JSON body, judged by the contract |
 //! | [`patch_schema`] | the schemas of merge patches |
@@ -25,6 +26,7 @@ pub mod docs;
 pub mod entity_tag;
 pub mod history;
 pub mod keys;
+pub mod list;
 pub mod merge_patch;
 pub mod patch_schema;
 pub mod pattern;

@@ -49,4 +49,14 @@ impl Actor {
             Role::Product => Some(&self.team),
         }
     }
+
+    /// Narrows a wish for a team's things to those that exist for this actor; whether any can. Another team's do not
+    /// exist, so asking for them finds nothing.
+    pub fn narrow(&self, team: &mut Option<String>) -> bool {
+        let Some(own) = self.scope() else {
+            return true;
+        };
+        let own = own.as_str();
+        team.get_or_insert_with(|| own.to_owned()) == own
+    }
 }

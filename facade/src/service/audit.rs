@@ -2,29 +2,18 @@
 
 use super::{
     Service,
-    databases::{checked_limit, foreign_cursor},
+    slice::{Ask, Slice},
 };
 use crate::domain::{
     actor::Actor,
     audit::{Entry, EntryFilter},
     audit_chain::{Anchor, Broken, Verifier},
     failure::Failure,
-    page::{self, Page},
+    page,
 };
 
 /// How many rows are checked at once.
 const CHUNK: usize = 5000;
-
-/// Which slice of which rows is asked for, as it was sent.
-#[derive(Debug, Clone, Default)]
-pub struct ListEntries {
-    /// Which rows.
-    pub filter: EntryFilter,
-    /// How many at once.
-    pub limit: Option<usize>,
-    /// Where the slice before ended.
-    pub cursor: Option<String>,
-}
 
 /// What a check of the whole log found.
 #[derive(Debug, Clone)]
@@ -40,36 +29,20 @@ pub struct Verification {
 }
 
 impl Service {
-    /// A slice of the rows that exist for the actor, newest first, and the cursor for the next.
+    /// A slice of the rows that exist for the actor, newest first.
     pub async fn audit_entries(
         &self,
         actor: &Actor,
-        asked: ListEntries,
-    ) -> Result<(Vec<Entry>, Option<String>), Failure> {
-        let limit = checked_limit(asked.limit)?;
-        let mut filter = asked.filter;
-        if let Some(own) = actor.scope() {
-            // Another team's rows do not exist, so asking for them finds nothing.
-            if filter
-                .team
-                .as_ref()
-                .is_some_and(|team| team != own.as_str())
-            {
-                return Ok((Vec::new(), None));
-            }
-            filter.team = Some(own.to_string());
+        mut asked: Ask<EntryFilter>,
+    ) -> Result<Slice<Entry>, Failure> {
+        let limit = asked.limit()?;
+        if !actor.narrow(&mut asked.filter.team) {
+            return Ok(Slice::empty());
         }
-        let fingerprint = filter.fingerprint_text();
-        let before = asked
-            .cursor
-            .map(|cursor| page::decode(&cursor, &fingerprint).ok_or_else(foreign_cursor))
-            .transpose()?;
-        let Page { items, next } = self
-            .ports
-            .audit_trail
-            .entries(&filter, before, limit)
-            .await?;
-        Ok((items, next.map(|next| page::encode(next, &fingerprint))))
+        let fingerprint = asked.filter.fingerprint_text();
+        let before = asked.place(|cursor| page::decode(cursor, &fingerprint))?;
+        let page = self.ports.audit_trail.entries(&asked.filter, before, limit);
+        Ok(Slice::of(page.await?, &fingerprint))
     }
 
     /// Checks every sealed row.

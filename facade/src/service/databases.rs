@@ -6,13 +6,16 @@ use daap_crds::{
 };
 use uuid::Uuid;
 
-use super::{Service, left_to_the_mirror};
+use super::{
+    Service, left_to_the_mirror,
+    slice::{Ask, Slice},
+};
 use crate::domain::{
     actor::Actor,
     database::{Database, DatabaseFilter, NewDatabase, field_of_request},
     failure::{Code, Failure, FieldError},
     history::Recorded,
-    page::{self, Page},
+    page,
     policy::{Action, Ownership, Verdict, decide},
     tier::Tier,
 };
@@ -28,35 +31,6 @@ pub struct CreateDatabase {
     pub tier: String,
     /// What it is for.
     pub purpose: Option<String>,
-}
-
-/// Which slice of which databases is asked for, as it was sent.
-#[derive(Debug, Clone, Default)]
-pub struct ListDatabases {
-    /// Which databases.
-    pub filter: DatabaseFilter,
-    /// How many at once.
-    pub limit: Option<usize>,
-    /// Where the slice before ended.
-    pub cursor: Option<String>,
-}
-
-/// A slice of the databases, and the cursor for the next.
-#[derive(Debug)]
-pub struct DatabaseList {
-    /// The slice.
-    pub items: Vec<Database>,
-    /// The cursor, when there are more.
-    pub next_cursor: Option<String>,
-}
-
-/// A slice of what changed in a database, and the cursor for the next.
-#[derive(Debug)]
-pub struct HistorySlice {
-    /// The slice.
-    pub items: Vec<Recorded>,
-    /// The cursor, when there are more.
-    pub next_cursor: Option<String>,
 }
 
 impl Service {
@@ -108,34 +82,16 @@ impl Service {
     pub async fn databases(
         &self,
         actor: &Actor,
-        asked: ListDatabases,
-    ) -> Result<DatabaseList, Failure> {
-        let mut filter = asked.filter;
-        if let Some(team) = actor.scope() {
-            // Another team's databases do not exist, so asking for them finds nothing.
-            if filter
-                .owner_team
-                .as_ref()
-                .is_some_and(|other| other != team.as_str())
-            {
-                return Ok(DatabaseList {
-                    items: Vec::new(),
-                    next_cursor: None,
-                });
-            }
-            filter.owner_team = Some(team.to_string());
+        mut asked: Ask<DatabaseFilter>,
+    ) -> Result<Slice<Database>, Failure> {
+        if !actor.narrow(&mut asked.filter.owner_team) {
+            return Ok(Slice::empty());
         }
-        let limit = checked_limit(asked.limit)?;
-        let fingerprint = filter.fingerprint_text();
-        let after = asked
-            .cursor
-            .map(|cursor| page::decode(&cursor, &fingerprint).ok_or_else(foreign_cursor))
-            .transpose()?;
-        let Page { items, next } = self.ports.directory.list(&filter, after, limit).await?;
-        Ok(DatabaseList {
-            items,
-            next_cursor: next.map(|position| page::encode(position, &fingerprint)),
-        })
+        let limit = asked.limit()?;
+        let fingerprint = asked.filter.fingerprint_text();
+        let after = asked.place(|cursor| page::decode(cursor, &fingerprint))?;
+        let page = self.ports.directory.list(&asked.filter, after, limit);
+        Ok(Slice::of(page.await?, &fingerprint))
     }
 
     /// The record of what a request just made.
@@ -150,15 +106,12 @@ impl Service {
         &self,
         actor: &Actor,
         id: &str,
-        limit: Option<usize>,
-        cursor: Option<&str>,
-    ) -> Result<HistorySlice, Failure> {
+        asked: Ask<()>,
+    ) -> Result<Slice<Recorded>, Failure> {
         let database = self.database(actor, id).await?;
-        let limit = checked_limit(limit)?;
+        let limit = asked.limit()?;
         let list = format!("history {}", database.id);
-        let after = cursor
-            .map(|cursor| page::decode_number(cursor, &list).ok_or_else(foreign_cursor))
-            .transpose()?;
+        let after = asked.place(|cursor| page::decode_number(cursor, &list))?;
         let mut items = self
             .ports
             .directory
@@ -167,7 +120,7 @@ impl Service {
         let more = items.len() > limit;
         items.truncate(limit);
         let last = items.last().filter(|_| more);
-        Ok(HistorySlice {
+        Ok(Slice {
             next_cursor: last.map(|last| page::encode_number(last.number, &list)),
             items,
         })
@@ -277,23 +230,4 @@ fn permit_owner(actor: &Actor, owner_team: Option<&str>) -> Result<(), Failure> 
             "This key can create databases for its own team only.",
         )),
     }
-}
-
-pub(super) fn checked_limit(limit: Option<usize>) -> Result<usize, Failure> {
-    let limit = limit.unwrap_or(page::DEFAULT_LIMIT);
-    if (1..=page::MAX_LIMIT).contains(&limit) {
-        Ok(limit)
-    } else {
-        Err(Failure::parameter(
-            "limit",
-            format!("must be between 1 and {}", page::MAX_LIMIT),
-        ))
-    }
-}
-
-pub(super) fn foreign_cursor() -> Failure {
-    Failure::parameter(
-        "cursor",
-        "is not a cursor of this list with these filters; begin again without one",
-    )
 }

@@ -7,14 +7,14 @@ use uuid::Uuid;
 
 use super::{
     Service,
-    databases::{checked_limit, foreign_cursor},
     ports::Revocation,
+    slice::{Ask, Slice},
 };
 use crate::domain::{
     actor::{Actor, Role},
     api_key::{ApiKey, KeyFilter, KeyRecord, NewKey},
     failure::{Code, Failure, FieldError},
-    page::{self, Page},
+    page,
     policy::{Ownership, RULES, Verdict, decide},
 };
 
@@ -32,17 +32,6 @@ pub struct CreateKey {
     pub role: Role,
     /// When it stops working. Absent: never.
     pub expires_at: Option<Timestamp>,
-}
-
-/// Which slice of which keys is asked for, as it was sent.
-#[derive(Debug, Clone, Default)]
-pub struct ListKeys {
-    /// Which keys.
-    pub filter: KeyFilter,
-    /// How many at once.
-    pub limit: Option<usize>,
-    /// Where the slice before ended.
-    pub cursor: Option<String>,
 }
 
 /// Who a caller is.
@@ -84,16 +73,13 @@ impl Service {
         found.ok_or_else(missing)
     }
 
-    /// A slice of the keys, and the cursor for the next.
-    pub async fn keys(&self, asked: ListKeys) -> Result<(Vec<KeyRecord>, Option<String>), Failure> {
-        let limit = checked_limit(asked.limit)?;
+    /// A slice of the keys.
+    pub async fn keys(&self, asked: Ask<KeyFilter>) -> Result<Slice<KeyRecord>, Failure> {
+        let limit = asked.limit()?;
         let fingerprint = asked.filter.fingerprint_text();
-        let after = asked
-            .cursor
-            .map(|cursor| page::decode(&cursor, &fingerprint).ok_or_else(foreign_cursor))
-            .transpose()?;
-        let Page { items, next } = self.ports.keys.list(&asked.filter, after, limit).await?;
-        Ok((items, next.map(|next| page::encode(next, &fingerprint))))
+        let after = asked.place(|cursor| page::decode(cursor, &fingerprint))?;
+        let page = self.ports.keys.list(&asked.filter, after, limit);
+        Ok(Slice::of(page.await?, &fingerprint))
     }
 
     /// Ends a key. One that has ended stays so.

@@ -12,6 +12,7 @@ pub mod keys;
 pub mod ports;
 pub mod quotas;
 pub mod readiness;
+pub mod slice;
 pub mod tally;
 pub mod tiers;
 

@@ -15,16 +15,12 @@ use poem_openapi::{
 pub use self::shown::DatabaseStatus;
 use self::shown::{Database, DatabaseList};
 use super::{
-    Group, body::Body, caller::Caller, date_time::DateTime, entity_tag::Condition,
+    Group, body::Body, caller::Caller, date_time::DateTime, entity_tag::Condition, list,
     merge_patch::MergePatch, problem::problems,
 };
 use crate::{
     domain::{database::DatabaseFilter, entity_tag::EntityTag, failure::Failure},
-    service::{
-        Service,
-        databases::{CreateDatabase, ListDatabases},
-        tiers::Terms,
-    },
+    service::{Service, databases::CreateDatabase, tiers::Terms},
 };
 
 /// The operations about databases.
@@ -215,7 +211,7 @@ impl Databases {
         /// How many databases at once.
         #[oai(
             validator(minimum(value = "1"), maximum(value = "200")),
-            default = "default_limit"
+            default = "list::default_limit"
         )]
         limit: Query<u32>,
         /// The cursor of the slice before, with the same filters.
@@ -246,17 +242,8 @@ impl Databases {
             created_before: created_before.0.map(|instant| instant.0),
         };
         let stale = stale_seconds(&service)?;
-        let limit = usize::try_from(limit.0).ok();
-        let list = service
-            .databases(
-                &caller.actor,
-                ListDatabases {
-                    filter,
-                    limit,
-                    cursor: cursor.0,
-                },
-            )
-            .await?;
+        let asked = list::ask(filter, limit, cursor);
+        let list = service.databases(&caller.actor, asked).await?;
         let role = caller.actor.role;
         let items = list
             .items
@@ -348,8 +335,4 @@ impl Databases {
 /// For how many seconds the cluster was not heard, when a reader must know.
 pub(super) fn stale_seconds(service: &Service) -> Result<Option<u64>, Failure> {
     Ok(service.staleness()?.map(|age| age.as_secs()))
-}
-
-fn default_limit() -> u32 {
-    50
 }
