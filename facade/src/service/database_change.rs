@@ -2,7 +2,10 @@
 
 use daap_crds::{DaapDatabase, DaapDatabaseSpec};
 
-use super::{Service, tiers::Terms};
+use super::{
+    Service,
+    change::{TRIES, Terms, restless},
+};
 use crate::domain::{
     actor::Actor,
     database::Database,
@@ -10,9 +13,6 @@ use crate::domain::{
     failure::{Code, Failure},
     intent,
 };
-
-/// How often a change is tried on what moved meanwhile. The controller reports on a database within moments of a change.
-const TRIES: usize = 5;
 
 /// A change of what is asked for, which may be done more than once.
 pub type Change<'a> = &'a (dyn Fn(&mut DaapDatabaseSpec) -> Result<(), Failure> + Send + Sync);
@@ -48,10 +48,7 @@ impl Service {
                 Err(_moved) => {}
             }
         }
-        Err(Failure::unavailable(
-            "The database, which others are changing at the moment,",
-            "it moved at each try",
-        ))
+        Err(restless("database"))
     }
 
     /// The resource as it is stored, and its record: the owner is the one of this moment.

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod audit;
+pub mod change;
 pub mod database_change;
 pub mod databases;
 pub mod freshness;

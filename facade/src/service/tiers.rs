@@ -4,29 +4,18 @@ use daap_crds::{
     DaapTier, DaapTierSpec,
     acceptance::{Objection, objections},
 };
-use uuid::Uuid;
 
-use super::{Service, left_to_the_mirror};
+use super::{
+    Service,
+    change::{TRIES, Terms, restless},
+    left_to_the_mirror,
+};
 use crate::domain::{
-    entity_tag::{EntityTag, EntityTags, check_if_match},
+    entity_tag::{EntityTag, check_if_match},
     failure::{Code, Failure, FieldError},
     intent,
     tier::{Deletion, Tier, field_of_request, holders, in_use, words_of_request},
 };
-
-/// How often a change is tried on what moved meanwhile. The controller reports on a tier within moments of a change.
-const TRIES: usize = 5;
-
-/// How a change is to be done.
-#[derive(Debug, Clone)]
-pub struct Terms {
-    /// The audit row that says so, already committed.
-    pub intent: Uuid,
-    /// The states that the change is meant for. Absent: any.
-    pub if_match: Option<EntityTags>,
-    /// Whether only to try it out: all checks, and no effect.
-    pub dry_run: bool,
-}
 
 /// A change of a tier's spec, which may be done more than once.
 pub type Change<'a> = &'a (dyn Fn(DaapTierSpec) -> Result<DaapTierSpec, Failure> + Send + Sync);
@@ -85,7 +74,7 @@ impl Service {
                 return self.kept_tier(replaced, terms).await;
             }
         }
-        Err(restless())
+        Err(restless("tier"))
     }
 
     /// Deletes a tier that no database needs.
@@ -104,7 +93,7 @@ impl Service {
                 return Ok(deletion);
             }
         }
-        Err(restless())
+        Err(restless("tier"))
     }
 
     /// The record of what a request just made.
@@ -183,13 +172,5 @@ fn leaving() -> Failure {
     Failure::new(
         Code::BeingDeleted,
         "The tier is being deleted and cannot be changed any more.",
-    )
-}
-
-/// It moved each time between the look at it and the write.
-fn restless() -> Failure {
-    Failure::unavailable(
-        "The tier, which others are changing at the moment,",
-        "it moved at each try",
     )
 }

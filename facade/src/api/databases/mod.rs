@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     domain::{database::DatabaseFilter, entity_tag::EntityTag, failure::Failure},
-    service::{Service, databases::CreateDatabase, tiers::Terms},
+    service::{Service, change::Terms, databases::CreateDatabase},
 };
 
 /// The operations about databases.

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     domain::{entity_tag::EntityTag, tier::Deletion},
-    service::{Service, tiers::Terms},
+    service::{Service, change::Terms},
 };
 
 /// The operations about tiers.
