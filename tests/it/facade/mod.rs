@@ -32,8 +32,8 @@ mod tiers;
 /// A facade that serves, and a client for each kind of caller.
 pub struct Facade {
     url: String,
-    platform: RestClient,
-    shop: RestClient,
+    pub platform: RestClient,
+    pub shop: RestClient,
     billing: RestClient,
     store: StoreSettings,
     shutdown: CancellationToken,
@@ -61,7 +61,7 @@ impl Facade {
     }
 
     /// The same, which reaches the cluster by this client.
-    async fn start_through(
+    pub async fn start_through(
         client: Client,
         store: StoreSettings,
         change: impl FnOnce(&mut ServiceSettings),
@@ -139,7 +139,7 @@ impl Facade {
     }
 
     /// Asks it to end, and waits until it has.
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.shutdown.cancel();
         self.running.ended().await.unwrap();
     }
@@ -157,7 +157,7 @@ impl Facade {
 }
 
 /// A fresh metadata database.
-async fn store(postgres: &Postgres) -> StoreSettings {
+pub async fn store(postgres: &Postgres) -> StoreSettings {
     StoreSettings {
         database_url: Some(postgres.fresh_database().await.unwrap()),
         database_ca: None,

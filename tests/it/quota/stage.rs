@@ -1,20 +1,19 @@
 //! An API server, controllers with faults, and facades that share one metadata database.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Result, ensure};
-use daap_controller::{Surroundings, quota::bookkeeping::Bookkeeping, settings::Settings};
-use daap_crds::{DaapDatabase, DaapQuota, DaapTier};
-use daap_facade::{
-    Bootstrap,
-    settings::{Limits, ListenSettings, ServiceSettings, StoreSettings},
+use daap_controller::{
+    Surroundings,
+    quota::{bookkeeping::Bookkeeping, decide::offered},
+    settings::Settings,
 };
+use daap_crds::{DaapDatabase, DaapQuota, DaapTier};
+use daap_facade::settings::{AuditSettings, ServiceSettings};
 use daap_tests::{
     cluster::{
-        certificates::Authority,
         control_plane::{ControlPlane, Definitions},
         postgres::Postgres,
-        scratch::Scratch,
         wait,
     },
     faulty_client::{Asked, Fault, faulty_client},
@@ -30,7 +29,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::history::History;
-use crate::world::{SHOP, SOON, create_namespace};
+use crate::{
+    facade::{self, Facade},
+    world::{SHOP, SOON, create_namespace},
+};
 
 /// An API server, and everything that happens to quotas and databases in it.
 pub struct Stage {
@@ -114,6 +116,19 @@ impl Stage {
         let tiers: Api<DaapTier> = Api::all(self.client.clone());
         let tier = serde_json::from_value(tier).unwrap();
         tiers.create(&PostParams::default(), &tier).await.unwrap();
+    }
+
+    /// The same, and waits until databases can be admitted on it.
+    pub async fn offer_tier(&self, name: &str, change: impl FnOnce(&mut Value)) {
+        self.create_tier(name, change).await;
+        let tiers: Api<DaapTier> = Api::all(self.client.clone());
+        wait::until("the tier being offered", SOON, async || -> Result<()> {
+            let tier = tiers.get(name).await?;
+            ensure!(offered(&tier).is_some(), "{:?}", tier.status);
+            Ok(())
+        })
+        .await
+        .unwrap();
     }
 
     pub async fn create_quota(&self, tier: &str, limits: Value) {
@@ -259,85 +274,37 @@ pub struct Facades {
     pub clients: Vec<RestClient>,
     /// A client of the first replica, with a key of the platform.
     pub platform: RestClient,
-    shutdown: CancellationToken,
-    running: Vec<daap_facade::Running>,
+    replicas: Vec<Facade>,
     _postgres: Postgres,
-    _certificates: Scratch,
 }
 
 impl Facades {
     /// So many replicas, which wait so long for an admission.
     pub async fn start(stage: &Stage, count: usize, patience: Duration) -> Self {
         let postgres = Postgres::start().await.unwrap();
-        let store = StoreSettings {
-            database_url: Some(postgres.fresh_database().await.unwrap()),
-            database_ca: None,
-            database_connections: 8,
-        };
-        let certificates = Scratch::new("facades").unwrap();
-        let authority = Authority::new("test").unwrap();
-        let server = authority
-            .server("daap-facade", &["127.0.0.1".to_owned()])
-            .unwrap();
-        let (certificate, private_key) = (
-            certificates.path().join("crt"),
-            certificates.path().join("key"),
-        );
-        fs::write(&certificate, server.certificate).unwrap();
-        fs::write(&private_key, server.private_key).unwrap();
-        let listen = ListenSettings {
-            tls_cert: Some(certificate),
-            tls_key: Some(private_key),
-            limits: Limits {
-                admission_timeout_seconds: patience.as_secs_f32(),
-                ..Limits::default()
-            },
-            ..ListenSettings::default()
-        };
-        let settings = ServiceSettings {
-            listen,
-            ..ServiceSettings::default()
-        };
-        let platform_key = key(&store, None).await;
-        let shutdown = CancellationToken::new();
-        let (mut clients, mut running) = (Vec::new(), Vec::new());
+        let store = facade::store(&postgres).await;
+        let mut replicas = Vec::new();
         for _ in 0..count {
-            let pool = daap_facade::pool(&store).unwrap();
+            let settings = |settings: &mut ServiceSettings| {
+                settings.listen.limits.admission_timeout_seconds = patience.as_secs_f32();
+                settings.audit = AuditSettings::default();
+            };
             let client = stage.client.clone();
-            let replica = daap_facade::start(&settings, client, pool, shutdown.clone())
-                .await
-                .unwrap();
-            let url = format!("https://{}", replica.address());
-            let team_key = key(&store, Some("shop")).await;
-            clients.push(RestClient::new(&url, authority.certificate(), &team_key).unwrap());
-            running.push(replica);
+            let replica = Facade::start_through(client, store.clone(), settings);
+            replicas.push(Box::pin(replica).await);
         }
         Self {
-            platform: clients[0].with_key(&platform_key),
-            clients,
-            shutdown,
-            running,
+            clients: replicas.iter().map(|one| one.shop.clone()).collect(),
+            platform: replicas[0].platform.clone(),
+            replicas,
             _postgres: postgres,
-            _certificates: certificates,
         }
     }
 
     /// Asks them to end, and waits until they have.
     pub async fn stop(self) {
-        self.shutdown.cancel();
-        for replica in self.running {
-            replica.ended().await.unwrap();
+        for replica in self.replicas {
+            replica.stop().await;
         }
     }
-}
-
-async fn key(store: &StoreSettings, team: Option<&str>) -> String {
-    let asked = Bootstrap {
-        name: "test".to_owned(),
-        team: team.map(str::to_owned),
-        force: false,
-    };
-    daap_facade::bootstrap(daap_facade::pool(store).unwrap(), &asked)
-        .await
-        .unwrap()
 }
