@@ -8,7 +8,7 @@ use jiff_sqlx::ToSqlx as _;
 use sqlx::{Postgres, QueryBuilder, Row as _, postgres::PgRow, types::Json};
 use uuid::Uuid;
 
-use super::{Store, failure};
+use super::{Store, call, failure};
 use crate::{
     domain::{
         database::{Database, DatabaseFilter},
@@ -22,15 +22,13 @@ use crate::{
 #[async_trait]
 impl DatabaseDirectory for Store {
     async fn find(&self, team: Option<&str>, id: Uuid) -> Result<Option<Database>, Failure> {
-        let row = sqlx::query(
+        let query = sqlx::query(
             "select resource, deleted_at from database_record \
              where id = $1 and ($2::text is null or owner_team = $2)",
         )
         .bind(id)
-        .bind(team)
-        .fetch_optional(&self.pool)
-        .await
-        .map_err(failure)?;
+        .bind(team);
+        let row = call(query.fetch_optional(&self.pool)).await?;
         row.map(|row| database(&row).map_err(failure)).transpose()
     }
 
@@ -40,11 +38,8 @@ impl DatabaseDirectory for Store {
         after: Option<Position>,
         limit: usize,
     ) -> Result<Page<Database>, Failure> {
-        let rows = selection(filter, after, limit)
-            .build()
-            .fetch_all(&self.pool)
-            .await
-            .map_err(failure)?;
+        let mut query = selection(filter, after, limit);
+        let rows = call(query.build().fetch_all(&self.pool)).await?;
         let items = rows.iter().map(database).collect::<Result<Vec<_>, _>>();
         let position = |database: &Database| Position {
             created_at: database.created_at,
@@ -59,16 +54,14 @@ impl DatabaseDirectory for Store {
         after: Option<i64>,
         limit: usize,
     ) -> Result<Vec<Recorded>, Failure> {
-        let rows = sqlx::query(
+        let query = sqlx::query(
             "select id, at, change, before, after, detail, manager, intent, team, key_id from database_transition \
              where database_id = $1 and id > $2 order by id limit $3",
         )
         .bind(id)
         .bind(after.unwrap_or_default())
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(&self.pool)
-        .await
-        .map_err(failure)?;
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let rows = call(query.fetch_all(&self.pool)).await?;
         rows.iter()
             .map(|row| transition(row).map_err(failure))
             .collect()
@@ -79,12 +72,10 @@ impl DatabaseDirectory for Store {
     }
 
     async fn age(&self) -> Result<Option<Duration>, Failure> {
-        let seconds: Option<f64> = sqlx::query_scalar(
+        let query = sqlx::query_scalar(
             "select extract(epoch from clock_timestamp() - heard_at)::float8 from mirror",
-        )
-        .fetch_one(&self.pool)
-        .await
-        .map_err(failure)?;
+        );
+        let seconds: Option<f64> = call(query.fetch_one(&self.pool)).await?;
         // A clock that was set back makes no record older.
         Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
     }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sqlx::{postgres::types::PgInterval, types::Json};
 use uuid::Uuid;
 
-use super::{Store, failure};
+use super::{Store, call};
 use crate::{
     domain::failure::Failure,
     service::ports::{Begun, Idempotency, RepeatableRequest, StoredAnswer},
@@ -20,35 +20,31 @@ const HELD: Duration = Duration::from_secs(60);
 #[async_trait]
 impl Idempotency for Store {
     async fn begin(&self, request: &RepeatableRequest) -> Result<Begun, Failure> {
-        self.forget_expired().await.map_err(failure)?;
-        if let Some(intent) = self.take(request).await.map_err(failure)? {
+        call(self.forget_expired()).await?;
+        if let Some(intent) = call(self.take(request)).await? {
             return Ok(Begun::Run { intent });
         }
-        self.look(request).await.map_err(failure)
+        call(self.look(request)).await
     }
 
     async fn finish(&self, attempt: Uuid, answer: &StoredAnswer) -> Result<(), Failure> {
-        sqlx::query(
+        let query = sqlx::query(
             "update idempotency set attempt = null, held_until = null, status = $2, headers = $3, body = $4 \
              where attempt = $1",
         )
         .bind(attempt)
         .bind(i32::from(answer.status))
         .bind(Json(&answer.headers))
-        .bind(&answer.body)
-        .execute(&self.pool)
-        .await
-        .map_err(failure)?;
-        Ok(())
+        .bind(&answer.body);
+        call(query.execute(&self.pool)).await.map(drop)
     }
 
     async fn release(&self, attempt: Uuid) -> Result<(), Failure> {
-        sqlx::query("update idempotency set attempt = null, held_until = null where attempt = $1")
-            .bind(attempt)
-            .execute(&self.pool)
-            .await
-            .map_err(failure)?;
-        Ok(())
+        let query = sqlx::query(
+            "update idempotency set attempt = null, held_until = null where attempt = $1",
+        )
+        .bind(attempt);
+        call(query.execute(&self.pool)).await.map(drop)
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction, types::Json};
 use uuid::Uuid;
 
-use super::{Store, failure};
+use super::{Store, call};
 use crate::domain::{
     database::Database,
     failure::Failure,
@@ -35,61 +35,58 @@ pub enum Wish {
 impl MirrorLock {
     /// Binds the mirror to a cluster, the first time or when it is rebuilt.
     pub async fn bind(&mut self, cluster: Uuid) -> Result<(), Failure> {
-        let mut transaction = self.0.begin().await.map_err(failure)?;
+        let bound = call(self.try_to_bind(cluster)).await?;
+        if bound == cluster {
+            return Ok(());
+        }
+        Err(Failure::unavailable(
+            "The record of databases",
+            format!(
+                "the metadata database mirrors the cluster {bound}, and this is {cluster}: nothing is taken for gone \
+                 until `daap-facade rebuild` binds it to this one"
+            ),
+        ))
+    }
+
+    /// The cluster that the mirror is bound to now.
+    async fn try_to_bind(&mut self, cluster: Uuid) -> Result<Uuid, sqlx::Error> {
+        let mut transaction = self.0.begin().await?;
         let (bound, rebuild): (Option<Uuid>, bool) =
             sqlx::query_as("select cluster, rebuild from mirror for update")
                 .fetch_one(&mut *transaction)
-                .await
-                .map_err(failure)?;
-        if bound == Some(cluster) && !rebuild {
-            return Ok(());
-        }
-        if let Some(other) = bound.filter(|_| !rebuild) {
-            return Err(Failure::unavailable(
-                "The record of databases",
-                format!(
-                    "the metadata database mirrors the cluster {other}, and this is {cluster}: nothing is taken for \
-                     gone until `daap-facade rebuild` binds it to this one"
-                ),
-            ));
+                .await?;
+        if let Some(bound) = bound.filter(|_| !rebuild) {
+            return Ok(bound);
         }
         if rebuild {
             for statement in [
                 "update database_record set resource_version = 0",
                 "update resource_record set resource_version = 0",
             ] {
-                sqlx::query(statement)
-                    .execute(&mut *transaction)
-                    .await
-                    .map_err(failure)?;
+                sqlx::query(statement).execute(&mut *transaction).await?;
             }
         }
         sqlx::query("update mirror set cluster = $1, rebuild = false, listed_at = null")
             .bind(cluster)
             .execute(&mut *transaction)
-            .await
-            .map_err(failure)?;
-        transaction.commit().await.map_err(failure)
+            .await?;
+        transaction.commit().await?;
+        Ok(cluster)
     }
 
     /// Writes that everything was listed.
     pub async fn listed(&mut self) -> Result<(), Failure> {
-        sqlx::query(
+        let query = sqlx::query(
             "update mirror set listed_at = clock_timestamp(), heard_at = clock_timestamp()",
-        )
-        .execute(&mut self.0)
-        .await
-        .map_err(failure)?;
-        Ok(())
+        );
+        call(query.execute(&mut self.0)).await.map(drop)
     }
 
     /// Writes that the cluster was heard, and reads what is wished.
     pub async fn heard(&mut self) -> Result<Wish, Failure> {
-        let rebuild: bool =
-            sqlx::query_scalar("update mirror set heard_at = clock_timestamp() returning rebuild")
-                .fetch_one(&mut self.0)
-                .await
-                .map_err(failure)?;
+        let query =
+            sqlx::query_scalar("update mirror set heard_at = clock_timestamp() returning rebuild");
+        let rebuild: bool = call(query.fetch_one(&mut self.0)).await?;
         Ok(if rebuild { Wish::Rebuild } else { Wish::GoOn })
     }
 }
@@ -97,23 +94,25 @@ impl MirrorLock {
 impl Store {
     /// The lock of the replica that mirrors; `None` while another one holds it.
     pub async fn mirror_lock(&self) -> Result<Option<MirrorLock>, Failure> {
-        let mut connection = self.pool.acquire().await.map_err(failure)?;
-        let taken: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
-            .bind(LOCK)
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(failure)?;
-        Ok(taken.then(|| MirrorLock(connection.detach())))
+        let mut connection = call(self.pool.acquire()).await?;
+        let query = sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(LOCK);
+        match call(query.fetch_one(&mut *connection)).await {
+            Ok(true) => Ok(Some(MirrorLock(connection.detach()))),
+            Ok(false) => Ok(None),
+            Err(failure) => {
+                // It may hold the lock unknown to us, and must not go back to the others.
+                drop(connection.detach());
+                Err(failure)
+            }
+        }
     }
 
     /// Every record that is not known to be gone: its id, its version, and where it is.
     pub async fn present(&self) -> Result<Vec<PresentRecord>, Failure> {
-        let rows: Vec<(Uuid, i64, String, String)> = sqlx::query_as(
+        let query = sqlx::query_as(
             "select id, resource_version, namespace, name from database_record where deleted_at is null",
-        )
-        .fetch_all(&self.pool)
-        .await
-        .map_err(failure)?;
+        );
+        let rows: Vec<(Uuid, i64, String, String)> = call(query.fetch_all(&self.pool)).await?;
         let record = |(id, version, namespace, name)| PresentRecord {
             id,
             version,
@@ -125,7 +124,7 @@ impl Store {
 
     /// Keeps what a resource is now, and what changed, unless something at least as new is known.
     pub async fn observe(&self, resource: &DaapDatabase) -> Result<(), Failure> {
-        let resource: &DaapDatabase = &storable(resource)?;
+        let resource: DaapDatabase = storable(resource)?;
         let Some(record) = Database::from_resource(resource.clone()) else {
             return Err(Failure::internal("a resource without an id was observed"));
         };
@@ -135,30 +134,45 @@ impl Store {
                 record.tag.resource_version
             ))
         })?;
-        let mut transaction = self.pool.begin().await.map_err(failure)?;
+        // When somebody inserts it meanwhile, theirs is as good, or its turn comes again.
+        while !call(Box::pin(self.try_to_observe(&record, version, &resource))).await? {}
+        Ok(())
+    }
+
+    /// Whether it is settled: written, or known to be no news.
+    async fn try_to_observe(
+        &self,
+        record: &Database,
+        version: i64,
+        resource: &DaapDatabase,
+    ) -> Result<bool, sqlx::Error> {
+        let mut transaction = self.pool.begin().await?;
         let known = lock_record(&mut transaction, record.id).await?;
         if known
             .as_ref()
             .is_some_and(|known| !known.yields_to(version))
         {
-            return Ok(());
+            return Ok(true);
         }
         let before = known.map(|known| known.resource);
         let changes = history::transitions(before.as_ref(), resource);
-        if !write_record(&mut transaction, &record, version, resource).await? {
-            // Somebody inserted it meanwhile: theirs is as good, or its turn comes again.
-            drop(transaction);
-            return Box::pin(self.observe(resource)).await;
+        if !write_record(&mut transaction, record, version, resource).await? {
+            return Ok(false);
         }
         for change in &changes {
             write_transition(&mut transaction, record.id, version, change).await?;
         }
-        transaction.commit().await.map_err(failure)
+        transaction.commit().await?;
+        Ok(true)
     }
 
     /// Keeps that a database left the cluster.
     pub async fn gone(&self, id: Uuid) -> Result<(), Failure> {
-        let mut transaction = self.pool.begin().await.map_err(failure)?;
+        call(Box::pin(self.write_gone(id))).await
+    }
+
+    async fn write_gone(&self, id: Uuid) -> Result<(), sqlx::Error> {
+        let mut transaction = self.pool.begin().await?;
         let Some(last) = lock_record(&mut transaction, id).await? else {
             return Ok(());
         };
@@ -168,32 +182,29 @@ impl Store {
         )
         .bind(id)
         .execute(&mut *transaction)
-        .await
-        .map_err(failure)?;
+        .await?;
         if updated.rows_affected() > 0 {
             let deletion = history::deletion(&last.resource);
             write_transition(&mut transaction, id, last.version, &deletion).await?;
         }
-        transaction.commit().await.map_err(failure)
+        transaction.commit().await
     }
 
     /// Asks the replica that mirrors to begin anew. Returns the database's clock, to compare with [`Store::listed_since`].
     pub async fn ask_for_rebuild(&self) -> Result<Timestamp, Failure> {
-        let now: jiff_sqlx::Timestamp =
-            sqlx::query_scalar("update mirror set rebuild = true returning clock_timestamp()")
-                .fetch_one(&self.pool)
-                .await
-                .map_err(failure)?;
+        let query =
+            sqlx::query_scalar("update mirror set rebuild = true returning clock_timestamp()");
+        let now: jiff_sqlx::Timestamp = call(query.fetch_one(&self.pool)).await?;
         Ok(now.to_jiff())
     }
 
     /// Whether everything was listed after an instant.
     pub async fn listed_since(&self, instant: Timestamp) -> Result<bool, Failure> {
-        sqlx::query_scalar("select coalesce(listed_at > $1 and not rebuild, false) from mirror")
-            .bind(instant.to_sqlx())
-            .fetch_one(&self.pool)
-            .await
-            .map_err(failure)
+        let query = sqlx::query_scalar(
+            "select coalesce(listed_at > $1 and not rebuild, false) from mirror",
+        )
+        .bind(instant.to_sqlx());
+        call(query.fetch_one(&self.pool)).await
     }
 }
 
@@ -243,14 +254,13 @@ impl Known {
 async fn lock_record(
     transaction: &mut Transaction<'_, Postgres>,
     id: Uuid,
-) -> Result<Option<Known>, Failure> {
+) -> Result<Option<Known>, sqlx::Error> {
     let row: Option<(i64, Json<DaapDatabase>, bool)> = sqlx::query_as(
         "select resource_version, resource, deleted_at is not null from database_record where id = $1 for update",
     )
     .bind(id)
     .fetch_optional(&mut **transaction)
-    .await
-    .map_err(failure)?;
+    .await?;
     Ok(row.map(|(version, Json(resource), deleted)| Known {
         version,
         resource,
@@ -264,7 +274,7 @@ async fn write_record(
     record: &Database,
     version: i64,
     resource: &DaapDatabase,
-) -> Result<bool, Failure> {
+) -> Result<bool, sqlx::Error> {
     let mut kept = resource.clone();
     kept.managed_fields_mut().clear();
     let written = sqlx::query(
@@ -287,8 +297,7 @@ async fn write_record(
     .bind(record.created_at.to_sqlx())
     .bind(Json(kept))
     .execute(&mut **transaction)
-    .await
-    .map_err(failure)?;
+    .await?;
     Ok(written.rows_affected() > 0)
 }
 
@@ -297,7 +306,7 @@ async fn write_transition(
     id: Uuid,
     version: i64,
     transition: &Transition,
-) -> Result<(), Failure> {
+) -> Result<(), sqlx::Error> {
     sqlx::query(
         "insert into database_transition \
          (database_id, resource_version, at, change, before, after, detail, manager, intent, team, key_id) \
@@ -316,7 +325,6 @@ async fn write_transition(
     .bind(&transition.author.manager)
     .bind(transition.author.intent)
     .execute(&mut **transaction)
-    .await
-    .map_err(failure)?;
+    .await?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use daap_crds::{DaapTier, ResourceExt as _, kind::ClusterWide};
 use serde_json::Value;
 use sqlx::types::Json;
 
-use super::{Store, failure, mirror::storable};
+use super::{Store, call, mirror::storable};
 use crate::{
     domain::{failure::Failure, tier::Tier},
     service::ports::Menu,
@@ -37,12 +37,10 @@ impl Menu for Store {
 impl Store {
     /// The version of each, by name.
     pub async fn resource_versions<K: ClusterWide>(&self) -> Result<HashMap<String, i64>, Failure> {
-        let rows: Vec<(String, i64)> =
+        let query =
             sqlx::query_as("select name, resource_version from resource_record where kind = $1")
-                .bind(K::kind(&()))
-                .fetch_all(&self.pool)
-                .await
-                .map_err(failure)?;
+                .bind(K::kind(&()));
+        let rows: Vec<(String, i64)> = call(query.fetch_all(&self.pool)).await?;
         Ok(rows.into_iter().collect())
     }
 
@@ -54,7 +52,7 @@ impl Store {
             .resource_version()
             .and_then(|version| version.parse().ok())
             .ok_or_else(|| Failure::internal("a resource without a version was observed"))?;
-        sqlx::query(
+        let query = sqlx::query(
             "insert into resource_record (kind, name, resource_version, resource) values ($1, $2, $3, $4) \
              on conflict (kind, name) do update \
              set resource_version = excluded.resource_version, resource = excluded.resource \
@@ -63,46 +61,36 @@ impl Store {
         .bind(K::kind(&()))
         .bind(kept.name_any())
         .bind(version)
-        .bind(Json(&kept))
-        .execute(&self.pool)
-        .await
-        .map_err(failure)?;
-        Ok(())
+        .bind(Json(&kept));
+        call(query.execute(&self.pool)).await.map(drop)
     }
 
     /// Keeps that a resource is gone.
     pub async fn forget_resource<K: ClusterWide>(&self, name: &str) -> Result<(), Failure> {
-        sqlx::query("delete from resource_record where kind = $1 and name = $2")
+        let query = sqlx::query("delete from resource_record where kind = $1 and name = $2")
             .bind(K::kind(&()))
-            .bind(name)
-            .execute(&self.pool)
-            .await
-            .map_err(failure)?;
-        Ok(())
+            .bind(name);
+        call(query.execute(&self.pool)).await.map(drop)
     }
 
     /// The resource of this name.
     async fn resource<K: ClusterWide>(&self, name: &str) -> Result<Option<K>, Failure> {
-        let row: Option<Json<Value>> = sqlx::query_scalar(
+        let query = sqlx::query_scalar(
             "select resource from resource_record where kind = $1 and name = $2",
         )
         .bind(K::kind(&()))
-        .bind(name)
-        .fetch_optional(&self.pool)
-        .await
-        .map_err(failure)?;
+        .bind(name);
+        let row: Option<Json<Value>> = call(query.fetch_optional(&self.pool)).await?;
         row.map(decoded).transpose()
     }
 
     /// Every resource of the kind, by name.
     async fn resources<K: ClusterWide>(&self) -> Result<Vec<K>, Failure> {
-        let rows: Vec<Json<Value>> = sqlx::query_scalar(
+        let query = sqlx::query_scalar(
             "select resource from resource_record where kind = $1 order by name",
         )
-        .bind(K::kind(&()))
-        .fetch_all(&self.pool)
-        .await
-        .map_err(failure)?;
+        .bind(K::kind(&()));
+        let rows: Vec<Json<Value>> = call(query.fetch_all(&self.pool)).await?;
         rows.into_iter().map(decoded).collect()
     }
 }
