@@ -131,6 +131,7 @@ pub fn incarnation() -> Incarnation {
             UID,
         )),
         cluster_uid: Some(CLUSTER_UID.into()),
+            fence: None,
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
     doc = "A PostgreSQL database that a team asked for.",
     validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("a database's name must be a DNS label of at most 40 characters that starts with a letter"),
     validation = Rule::new("!self.metadata.name.endsWith('-pooler')").message("a database's name must not end with '-pooler', which names connection poolers"),
-    validation = Rule::new("self.spec.state == oldSelf.spec.state || self.spec.state == 'Destroyed' || (has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase == 'frozen') || (has(oldSelf.status) && has(oldSelf.status.operation) && has(oldSelf.status.operation.cancellable) && oldSelf.status.operation.cancellable)").message("a destroyed database becomes active again only from frozen, or while its archive can still be cancelled").field_path(".spec.state"),
+    validation = Rule::new("self.spec.state == oldSelf.spec.state || self.spec.state == 'Destroyed' || (has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase == 'frozen') || (has(oldSelf.status) && has(oldSelf.status.operation) && has(oldSelf.status.operation.cancellable) && oldSelf.status.operation.cancellable && !has(oldSelf.status.operation.result))").message("a destroyed database becomes active again only from frozen, or while its archive can still be cancelled").field_path(".spec.state"),
     selectable = ".spec.tier",
     selectable = ".spec.ownerTeam",
     printcolumn = r#"{"name":"Status","type":"string","jsonPath":".status.phase"}"#,
@@ -176,9 +176,12 @@ pub struct DaapDatabaseStatus {
     /// The extensions enabled, as last read from the database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extensions: Option<ExtensionsStatus>,
-    /// What is going on.
+    /// What is going on, or was last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
+    /// When an archived database is purged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archived_until: Option<Time>,
     /// Why the database is not what was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
@@ -273,6 +276,20 @@ pub struct Incarnation {
     /// The uid of the Cluster, once it exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_uid: Option<String>,
+    /// The last fence: what was committed until then is known to be archived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Fence>,
+}
+
+/// A commit whose write-ahead log is in the archive, so that everything committed before it can be restored.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Fence {
+    /// The database's own time, read before the commit.
+    pub time: Time,
+    /// The segment of write-ahead log that has the commit, by its file name.
+    #[schemars(regex(pattern = "^[0-9A-F]{24}$"))]
+    pub segment: String,
 }
 
 /// Backups of a database.
@@ -293,12 +310,58 @@ pub struct BackupStatus {
     /// When the last base backup failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure_at: Option<Time>,
+    /// Why the last base backup failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure_message: Option<String>,
+    /// When the next base backup is due. Absent: none is, as while the database is frozen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_at: Option<Time>,
     /// The earliest instant that can be restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restorable_from: Option<Time>,
     /// The latest instant known to be restorable: the time of the last fence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restorable_until: Option<Time>,
+    /// The `spec.backupRequest` that was carried out last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried_out_request: Option<String>,
+    /// The newest base backups, newest first.
+    #[serde(default)]
+    #[schemars(length(max = 100))]
+    pub recent: Vec<BackupRecord>,
+}
+
+/// One base backup.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupRecord {
+    /// Its name, unique among those of the database.
+    pub name: String,
+    /// How it is.
+    pub state: BackupState,
+    /// When it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_at: Option<Time>,
+    /// The bytes it takes in the object store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<i64>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// How a base backup is.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackupState {
+    /// Asked for, or under way.
+    Running,
+    /// Whole, in the object store.
+    Completed,
+    /// Not to be had.
+    Failed,
 }
 
 /// The extensions of a database.
@@ -329,11 +392,11 @@ pub struct Extension {
     pub version: String,
 }
 
-/// What is going on with a database.
+/// What is going on with a database, or was last.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Operation {
-    /// Its id.
+    /// Its id: what the annotation `daap.dev/operation` said when it began, or one made from what asked for it.
     pub id: String,
     /// What it is.
     pub kind: OperationKind,
@@ -347,6 +410,68 @@ pub struct Operation {
     /// Whether it can still be called off.
     #[serde(default)]
     pub cancellable: bool,
+    /// What it waits for, or why it failed, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Why a platform team forced it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When it began.
+    pub started_at: Time,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Time>,
+    /// How it ended. Absent: it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<OperationResult>,
+    /// The steps it has behind it, and when each began, in order.
+    #[serde(default)]
+    #[schemars(length(max = 50))]
+    pub steps: Vec<OperationStep>,
+    /// Its own fence, once there is one; it may not be archived yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Fence>,
+    /// The name of its base backup, once it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<String>,
+    /// What it removed.
+    #[serde(default)]
+    #[schemars(length(max = 200))]
+    pub receipt: Vec<Removal>,
+}
+
+/// A step that an operation took.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct OperationStep {
+    /// Its name.
+    pub name: String,
+    /// When it began.
+    pub started_at: Time,
+}
+
+/// How an operation ended.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperationResult {
+    /// It did what it was to do.
+    Succeeded,
+    /// It did not, and will not by itself.
+    Failed,
+    /// It was called off.
+    Cancelled,
+}
+
+/// Something that an operation removed.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Removal {
+    /// The kind of the object, such as `Cluster`; `Prefix` for a prefix of an object store.
+    pub kind: String,
+    /// The name of the object, or the URL of the prefix.
+    pub name: String,
+    /// How many objects, versions and unfinished uploads there were below a prefix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<i64>,
 }
 
 /// What an operation is.
@@ -360,6 +485,8 @@ pub enum OperationKind {
     Archive,
     /// Removing it with its backups.
     Hard,
+    /// Removing the backups of an archived database whose retention is over.
+    Purge,
     /// Restoring it.
     Restore,
     /// Moving it to another revision.

@@ -14,6 +14,13 @@ pub const INCARNATION: &str = "daap.dev/incarnation";
 pub const HOLDS_DATA: &str = "daap.dev/holds-data";
 /// On a database made over REST: the audit intent that made it.
 pub const INTENT: &str = "daap.dev/intent";
+/// On a database: the id that its next operation gets, so that who asks for one knows it.
+pub const OPERATION: &str = "daap.dev/operation";
+/// On a database: the uids, separated by commas, of the databases that are being restored from it. Its backups stay
+/// whole meanwhile.
+pub const READERS: &str = "daap.dev/readers";
+/// On a deleted database: that its record was written down, so that the object may go.
+pub const RECORDED: &str = "daap.dev/recorded";
 /// Set beforehand by a person who means to delete a guarded object; the value is that object's uid.
 pub const ALLOW_DELETE: &str = "daap.dev/allow-delete";
 /// Marks everything DAAP manages.

@@ -44,6 +44,12 @@ pub enum Reason {
     NeedsAttention,
     /// Not healthy by its deadline, and no other cause was found.
     ProvisioningDeadline,
+    /// What a database is to be restored from is not there, or has no backups.
+    RestoreSourceUnavailable,
+    /// The instant to restore is not one that the source's backups hold.
+    RestoreOutsideWindow,
+    /// PostgreSQL could not restore from the backups.
+    RestoreFailed,
     /// The wish is known to DAAP, and is not served by this version.
     Unsupported,
 }
@@ -69,6 +75,9 @@ impl Reason {
             Self::NameConflict => "NameConflict",
             Self::NeedsAttention => "NeedsAttention",
             Self::ProvisioningDeadline => "ProvisioningDeadline",
+            Self::RestoreSourceUnavailable => "RestoreSourceUnavailable",
+            Self::RestoreOutsideWindow => "RestoreOutsideWindow",
+            Self::RestoreFailed => "RestoreFailed",
             Self::Unsupported => "Unsupported",
         }
     }
@@ -117,6 +126,15 @@ impl Reason {
                 "Read the status of the CloudNativePG Cluster; it waits for a person."
             }
             Self::ProvisioningDeadline => "Read the events of the database's namespace.",
+            Self::RestoreSourceUnavailable => {
+                "Destroy this database, and restore from a database that has backups."
+            }
+            Self::RestoreOutsideWindow => {
+                "Destroy this database, and restore to an instant inside the source's restore window."
+            }
+            Self::RestoreFailed => {
+                "Destroy this database, and restore to another instant; the source is untouched."
+            }
             Self::Unsupported => "Undo the change.",
         }
     }

@@ -73,6 +73,7 @@ pub fn report(
         backup: assessment.backup,
         extensions: previous.extensions,
         operation: previous.operation,
+        archived_until: previous.archived_until,
         problem: verdict.problem(phase),
     };
     let look_again = [waits.then_some(deadline), assessment.look_again]

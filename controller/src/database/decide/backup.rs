@@ -65,6 +65,7 @@ pub(super) fn assess(
             .status
             .as_ref()
             .and_then(|status| status.backup.as_ref()?.restorable_until.clone()),
+        ..BackupStatus::default()
     };
     (status, Some(archiving))
 }

@@ -418,6 +418,7 @@ impl<'a> Bound<'a> {
             postgres_major: self.template.postgres.major,
             backup_url,
             cluster_uid,
+            fence: None,
         }
     }
 
