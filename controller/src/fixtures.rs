@@ -131,7 +131,8 @@ pub fn incarnation() -> Incarnation {
             UID,
         )),
         cluster_uid: Some(CLUSTER_UID.into()),
-            fence: None,
+        fence: None,
+        restored_from: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! `DaapDatabase`: a PostgreSQL database that a team asked for. Pure.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -110,7 +110,7 @@ pub struct Restore {
     pub source: DatabaseReference,
     /// The instant to restore, with an offset. Absent: the latest possible.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target_time: Option<Time>,
+    pub target_time: Option<MicroTime>,
 }
 
 /// A database.
@@ -279,6 +279,22 @@ pub struct Incarnation {
     /// The last fence: what was committed until then is known to be archived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence: Option<Fence>,
+    /// The archive that its data was restored from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored_from: Option<RestoredFrom>,
+}
+
+/// The archive that a Cluster's data was restored from.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoredFrom {
+    /// Where the backups are, up to and without the server name.
+    pub backup_url: String,
+    /// The name under which the source archived.
+    pub server_name: String,
+    /// The instant that was restored. Absent: everything that was archived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_time: Option<MicroTime>,
 }
 
 /// A commit whose write-ahead log is in the archive, so that everything committed before it can be restored.
@@ -286,7 +302,7 @@ pub struct Incarnation {
 #[serde(rename_all = "camelCase")]
 pub struct Fence {
     /// The database's own time, read before the commit.
-    pub time: Time,
+    pub time: MicroTime,
     /// The segment of write-ahead log that has the commit, by its file name.
     #[schemars(regex(pattern = "^[0-9A-F]{24}$"))]
     pub segment: String,
@@ -321,7 +337,7 @@ pub struct BackupStatus {
     pub restorable_from: Option<Time>,
     /// The latest instant known to be restorable: the time of the last fence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub restorable_until: Option<Time>,
+    pub restorable_until: Option<MicroTime>,
     /// The `spec.backupRequest` that was carried out last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub carried_out_request: Option<String>,

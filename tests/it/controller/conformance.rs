@@ -68,6 +68,7 @@ fn everything() -> Desired {
             backup_url: Some(url.clone()),
             cluster_uid: Some("44444444-0000-4000-8000-000000000000".to_owned()),
             fence: None,
+            restored_from: None,
         },
         identity,
         template: serde_json::from_value(template).unwrap(),

@@ -419,6 +419,7 @@ impl<'a> Bound<'a> {
             backup_url,
             cluster_uid,
             fence: None,
+            restored_from: None,
         }
     }
 
