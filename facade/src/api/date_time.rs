@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use poem_openapi::{
     registry::{MetaSchema, MetaSchemaRef},
     types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type},
@@ -19,6 +19,12 @@ pub struct DateTime(pub Timestamp);
 
 impl From<Time> for DateTime {
     fn from(time: Time) -> Self {
+        Self(time.0)
+    }
+}
+
+impl From<MicroTime> for DateTime {
+    fn from(time: MicroTime) -> Self {
         Self(time.0)
     }
 }
