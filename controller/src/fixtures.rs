@@ -247,6 +247,7 @@ pub fn settled(template: DaapTierSpec) -> Observed {
         scheduled_backup: objects
             .scheduled_backup
             .map_or(Lookup::Absent, Lookup::Found),
+        backups: Vec::new(),
     };
     observed
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use daap_crds::{
     DaapDatabase, DaapObjectStore, DaapTier, DaapTierRevision,
-    cnpg::{self, Cluster, ObjectStore, Pooler, ScheduledBackup},
+    cnpg::{self, Backup, Cluster, ObjectStore, Pooler, ScheduledBackup},
     name::{DatabaseName, NameError, TeamName},
     object_store::DaapObjectStoreSpec,
 };
@@ -105,6 +105,8 @@ pub struct Children {
     pub pooler_deployment: Lookup<Deployment>,
     /// When base backups are taken.
     pub scheduled_backup: Lookup<ScheduledBackup>,
+    /// Its base backups, by whomever they were asked for.
+    pub backups: Vec<Backup>,
 }
 
 /// What may tell why a database is not ready.
@@ -219,6 +221,7 @@ async fn observe_children(
         pooler,
         pooler_deployment,
         scheduled_backup,
+        backups,
     ) = tokio::try_join!(
         reader.get_in(namespace, build::DEFAULT_DENY),
         reader.get_in(namespace, &instance_policy),
@@ -233,6 +236,7 @@ async fn observe_children(
         when(pools, reader.get_in(namespace, &names.1)),
         when(pools, reader.get_in(namespace, &names.1)),
         when(backs_up, reader.get_in(namespace, &names.3)),
+        observe_backups(reader, identity, backs_up),
     )?;
     Ok(Children {
         default_deny,
@@ -248,7 +252,28 @@ async fn observe_children(
         pooler,
         pooler_deployment,
         scheduled_backup,
+        backups,
     })
+}
+
+/// The base backups of a database, if its revision has any. None, where CloudNativePG is not installed.
+async fn observe_backups(
+    reader: &Reader,
+    identity: &Identity,
+    backs_up: bool,
+) -> Result<Vec<Backup>, CallError> {
+    if !backs_up {
+        return Ok(Vec::new());
+    }
+    let selector = format!("{}={}", cnpg::label::CLUSTER, identity.name);
+    let of_cluster = ListParams::default().labels(&selector);
+    match reader
+        .list_in::<Backup>(&identity.namespace, &of_cluster)
+        .await
+    {
+        Err(error) if error.status().is_some_and(|status| status.code == 404) => Ok(Vec::new()),
+        listed => listed,
+    }
 }
 
 /// Looks only when there can be something to find.

@@ -561,6 +561,8 @@ fn foreign_child(children: &Children, uid: &str) -> Option<String> {
         pooler,
         pooler_deployment: _,
         scheduled_backup,
+        // Made for a Cluster whose ownership is told by the Cluster.
+        backups: _,
     } = children;
     let found = [
         ("NetworkPolicy", meta(instance_policy)),
