@@ -11,6 +11,7 @@ use crate::{
     metrics::Metrics,
     quota::bookkeeping::Bookkeeping,
     settings::Settings,
+    tenant_sql::Tenants,
 };
 
 /// What every run has at hand.
@@ -27,6 +28,8 @@ pub struct Context {
     pub clock: Clock,
     /// What is charged to quotas.
     pub bookkeeping: Arc<dyn Bookkeeping>,
+    /// Works in tenants' databases.
+    pub tenants: Arc<dyn Tenants>,
     /// The number of this leadership.
     pub epoch: i64,
     /// Counts.

@@ -7,6 +7,7 @@
 //! | [`tier`] | tiers and their revisions | read, write |
 //! | [`quota`] | quotas and who is admitted | read, write |
 //! | [`database`] | databases and their children | read, write |
+//! | [`tenant_sql`] | tenants' databases | SQL |
 //! | [`k8s`] | the Kubernetes API | read, write, watch, lease |
 //! | [`server`], [`metrics`] | probes and counters | serve HTTP |
 //! | [`clock`], [`backoff`], [`context`] | what a run has at hand | – |
@@ -27,6 +28,7 @@ pub mod metrics;
 pub mod quota;
 pub mod server;
 pub mod settings;
+pub mod tenant_sql;
 pub mod tier;
 
 use std::{
@@ -59,6 +61,7 @@ use crate::{
     quota::bookkeeping::{Bookkeeping, Exact},
     server::Probes,
     settings::Settings,
+    tenant_sql::{Postgres, Tenants},
 };
 
 /// How often DAAP's own CRDs are looked for at start.
@@ -67,6 +70,8 @@ const CRD_PAUSE: Duration = Duration::from_secs(2);
 const EPOCH_PAUSE: Duration = Duration::from_secs(1);
 /// How often the watches are looked at.
 const WATCH_PAUSE: Duration = Duration::from_secs(10);
+/// How long a tenant's database gets for what is done in it.
+const TENANT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Why the controller ended without being asked to.
 #[derive(Debug, Error)]
@@ -89,14 +94,17 @@ pub struct Surroundings {
     pub clock: Clock,
     /// What is charged to quotas.
     pub bookkeeping: Arc<dyn Bookkeeping>,
+    /// Works in tenants' databases.
+    pub tenants: Arc<dyn Tenants>,
 }
 
 impl Default for Surroundings {
-    /// The time of the machine, and judgements as they are.
+    /// The time of the machine, judgements and databases as they are.
     fn default() -> Self {
         Self {
             clock: Clock::system(),
             bookkeeping: Arc::new(Exact),
+            tenants: Arc::new(Postgres::new(TENANT_DEADLINE)),
         }
     }
 }
@@ -198,6 +206,7 @@ async fn lead(
         publisher: Publisher::new(client.clone(), identity, deadline, leadership.clone()),
         clock: surroundings.clock,
         bookkeeping: surroundings.bookkeeping,
+        tenants: surroundings.tenants,
         epoch,
         metrics: probes.metrics.clone(),
         database_backoff: Backoff::default(),
