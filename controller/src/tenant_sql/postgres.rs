@@ -2,9 +2,7 @@
 //!
 //! Names in statements are complete, and the search path is empty: nothing that a tenant made is ever called.
 
-use std::{
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use daap_crds::database::Fence;
@@ -38,7 +36,8 @@ const COMMIT: &str = "SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text";
 /// A segment begins with 40 bytes of its own. A position right behind them means that the last record filled the segment
 /// before to its end; this one is empty then, and would not be closed. Positions are multiples of 8, so 41 bytes less
 /// lead to the segment with the last record, and never to the border between two, of which versions think differently.
-const SEGMENT: &str = "SELECT pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn() - 41)";
+const SEGMENT: &str =
+    "SELECT pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn() - 41)";
 
 /// Flushes the write-ahead log and closes the current segment, unless it is empty.
 const SWITCH: &str = "SELECT pg_catalog.pg_switch_wal()::pg_catalog.text";
@@ -185,7 +184,10 @@ impl Tenants for Postgres {
     async fn log_in(&self, tenant: &Tenant) -> Result<Login, TenantError> {
         self.within(async {
             let password = &tenant.application_password;
-            match self.connect(tenant, APPLICATION, password, APPLICATION).await {
+            match self
+                .connect(tenant, APPLICATION, password, APPLICATION)
+                .await
+            {
                 Ok(connection) => {
                     close(connection).await;
                     Ok(Login::Accepted)
