@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use daap_crds::database::Fence;
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use sqlx::{
     ConnectOptions, Connection, PgConnection,
     postgres::{PgConnectOptions, PgSslMode},
@@ -137,7 +137,7 @@ impl Postgres {
         let segment = self.text(connection, SEGMENT).await?;
         self.text(connection, SWITCH).await?;
         Ok(Fence {
-            time: Time(time),
+            time: MicroTime(time),
             segment,
         })
     }
