@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
+    archive::Archives,
     backoff::Backoff,
     clock::Clock,
     k8s::{apply::Writer, client::Reader, events::Publisher},
@@ -30,6 +31,8 @@ pub struct Context {
     pub bookkeeping: Arc<dyn Bookkeeping>,
     /// Works in tenants' databases.
     pub tenants: Arc<dyn Tenants>,
+    /// What is in object stores.
+    pub archives: Arc<dyn Archives>,
     /// The number of this leadership.
     pub epoch: i64,
     /// Counts.

@@ -8,6 +8,7 @@
 //! | [`quota`] | quotas and who is admitted | read, write |
 //! | [`database`] | databases and their children | read, write |
 //! | [`tenant_sql`] | tenants' databases | SQL |
+//! | [`archive`] | what is in object stores | read, delete |
 //! | [`k8s`] | the Kubernetes API | read, write, watch, lease |
 //! | [`server`], [`metrics`] | probes and counters | serve HTTP |
 //! | [`clock`], [`backoff`], [`context`] | what a run has at hand | – |
@@ -15,6 +16,7 @@
 //! [`run`] is the whole program but for its command line, so that tests run it in-process: several at once, with
 //! clients that fail on purpose and clocks that tell another time.
 
+pub mod archive;
 pub mod backoff;
 pub mod changes;
 pub mod clock;
@@ -46,6 +48,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    archive::{Archives, S3},
     backoff::Backoff,
     clock::Clock,
     context::Context,
@@ -73,6 +76,9 @@ const WATCH_PAUSE: Duration = Duration::from_secs(10);
 /// How long a tenant's database gets for what is done in it.
 const TENANT_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How long one request to an object store may take, tries included.
+const ARCHIVE_DEADLINE: Duration = Duration::from_secs(20);
+
 /// Why the controller ended without being asked to.
 #[derive(Debug, Error)]
 pub enum RunError {
@@ -96,15 +102,18 @@ pub struct Surroundings {
     pub bookkeeping: Arc<dyn Bookkeeping>,
     /// Works in tenants' databases.
     pub tenants: Arc<dyn Tenants>,
+    /// What is in object stores.
+    pub archives: Arc<dyn Archives>,
 }
 
 impl Default for Surroundings {
-    /// The time of the machine, judgements and databases as they are.
+    /// The time of the machine, judgements, databases and object stores as they are.
     fn default() -> Self {
         Self {
             clock: Clock::system(),
             bookkeeping: Arc::new(Exact),
             tenants: Arc::new(Postgres::new(TENANT_DEADLINE)),
+            archives: Arc::new(S3::new(ARCHIVE_DEADLINE)),
         }
     }
 }
@@ -207,6 +216,7 @@ async fn lead(
         clock: surroundings.clock,
         bookkeeping: surroundings.bookkeeping,
         tenants: surroundings.tenants,
+        archives: surroundings.archives,
         epoch,
         metrics: probes.metrics.clone(),
         database_backoff: Backoff::default(),

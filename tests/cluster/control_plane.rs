@@ -212,7 +212,7 @@ fn program(program: Program) -> Result<PathBuf> {
 ///
 /// All listeners are open at once, so the ports differ. Another process might take one before its server does, which
 /// would show as that server's end, with its words in the error.
-fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
+pub(crate) fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
     let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
     let listeners: Vec<_> = (0..N)
         .map(|_| TcpListener::bind(loopback))

@@ -77,6 +77,12 @@ const BORDERS: &[(&str, &str, &[&str], &str)] = &[
         &["controller/src/k8s", "controller/src/controllers"],
         "the cluster is read and written in one place",
     ),
+    (
+        "controller/src",
+        "aws_sdk_s3",
+        &["controller/src/archive/s3"],
+        "object stores are read and purged in one place",
+    ),
     ("crds/src", "tokio", &[], "pure"),
     ("crds/src", "Client", &[], "pure"),
     ("crds/src", "Instant", &[], "pure"),

@@ -6,6 +6,7 @@
 )]
 
 mod architecture;
+mod archive;
 mod cluster;
 mod contract;
 mod controller;

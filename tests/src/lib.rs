@@ -7,4 +7,5 @@ pub mod faulty_client;
 pub mod installation;
 pub mod recording_client;
 pub mod rest;
+pub mod s3_server;
 pub mod scripted_cnpg;

@@ -1,9 +1,8 @@
 //! What is to be done with a database: the words between deciding, building, applying and reporting. Pure.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 use daap_crds::{
-    DaapObjectStoreSpec,
     condition::Fact,
     database::{AdmissionStatus, BackupStatus, Incarnation},
     name::{DatabaseName, TeamName},
@@ -12,6 +11,8 @@ use daap_crds::{
 };
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
+
+pub use crate::archive::Store;
 
 /// The name of the application's database and of the role that owns it.
 pub const APPLICATION: &str = "app";
@@ -88,17 +89,6 @@ impl Identity {
         self.namespace
             .starts_with(daap_crds::name::TEAM_NAMESPACE_PREFIX)
     }
-}
-
-/// Where backups go.
-#[derive(Clone)]
-pub struct Store {
-    /// The object store.
-    pub spec: DaapObjectStoreSpec,
-    /// Where this database's backups are, up to and without the server name.
-    pub url: String,
-    /// The contents of the Secrets the object store names, by the keys of the copy.
-    pub secrets: BTreeMap<String, ByteString>,
 }
 
 /// A password. It is never printed.

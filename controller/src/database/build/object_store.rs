@@ -11,31 +11,15 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use super::{
-    super::plan::{Desired, Store},
-    metadata,
+use super::{super::plan::Desired, metadata};
+pub use crate::archive::store::{
+    KEY_ACCESS_KEY_ID, KEY_CA, KEY_REGION, KEY_SECRET_ACCESS_KEY, database_url,
 };
-
-/// The key of the access key's id in the copied Secret.
-pub const KEY_ACCESS_KEY_ID: &str = "ACCESS_KEY_ID";
-/// The key of the secret access key in the copied Secret.
-pub const KEY_SECRET_ACCESS_KEY: &str = "SECRET_ACCESS_KEY";
-/// The key of the region in the copied Secret.
-pub const KEY_REGION: &str = "REGION";
-/// The key of the private certificate authority in the copied Secret.
-pub const KEY_CA: &str = "ca.crt";
 
 /// What the archiving container beside each instance asks for.
 const SIDECAR_REQUESTS: [(&str, &str); 2] = [("cpu", "50m"), ("memory", "128Mi")];
 /// The memory it may use: it holds parts of uploads, and 128Mi are known to be too few.
 const SIDECAR_MEMORY_LIMIT: &str = "768Mi";
-
-/// Where a database's backups are, up to and without the server name.
-///
-/// Below it is nothing else, and it ends with a slash, so that it is never the beginning of a neighbour's.
-pub fn database_url(store_url: &str, namespace: &str, uid: &str) -> String {
-    format!("{}/{namespace}/{uid}/", store_url.trim_end_matches('/'))
-}
 
 /// The credentials, copied to where the instances can read them.
 pub(super) fn build_store_secret(desired: &Desired) -> Option<Secret> {
@@ -105,19 +89,5 @@ fn sidecar_resources() -> ResourceRequirements {
         requests: Some(SIDECAR_REQUESTS.map(quantity).into()),
         limits: Some(BTreeMap::from([quantity(("memory", SIDECAR_MEMORY_LIMIT))])),
         claims: None,
-    }
-}
-
-impl Store {
-    /// The port of the endpoint, if its URL names one or its scheme implies it.
-    pub fn endpoint_port(&self) -> u16 {
-        let Some(endpoint) = &self.spec.endpoint else {
-            return 443;
-        };
-        let (scheme, rest) = endpoint.split_once("://").unwrap_or(("https", endpoint));
-        let port = rest
-            .rsplit_once(':')
-            .and_then(|(_, port)| port.parse().ok());
-        port.unwrap_or(if scheme == "http" { 80 } else { 443 })
     }
 }
