@@ -10,7 +10,7 @@ use std::{
 
 use daap_crds::{
     DaapDatabase, DaapObjectStore, DaapQuota, DaapTier, DaapTierRevision,
-    cnpg::{Cluster, ObjectStore, Pooler, ScheduledBackup},
+    cnpg::{self, Backup, Cluster, ObjectStore, Pooler, ScheduledBackup},
     label,
 };
 use futures::{
@@ -106,6 +106,7 @@ pub async fn run(
     watches.children::<ObjectStore>("ObjectStore");
     watches.children::<NetworkPolicy>("NetworkPolicy");
     watches.children::<Pod>("Pod");
+    watches.backups();
 
     let databases = drive(
         database_store,
@@ -465,6 +466,24 @@ impl Watches {
             ListParams::default().labels(label::DATABASE_UID),
             tell,
         );
+    }
+
+    /// A base backup wakes its database. Those of schedules have CloudNativePG's labels only.
+    fn backups(&mut self) {
+        let databases = self.databases.clone();
+        let mut touched = Touched::default();
+        let tell = move |event: Event<PartialObjectMeta<Backup>>| {
+            for backup in touched.by(event) {
+                if let (Some(name), Some(namespace)) = (
+                    backup.labels().get(cnpg::label::CLUSTER),
+                    backup.namespace(),
+                ) {
+                    databases.wake(ObjectRef::new(name).within(&namespace));
+                }
+            }
+        };
+        let selection = ListParams::default().labels(cnpg::label::CLUSTER);
+        self.spawn("Backup", selection, tell);
     }
 }
 

@@ -248,6 +248,7 @@ pub fn settled(template: DaapTierSpec) -> Observed {
             .scheduled_backup
             .map_or(Lookup::Absent, Lookup::Found),
         backups: Vec::new(),
+        requested_backup: Lookup::Absent,
     };
     observed
 }

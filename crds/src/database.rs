@@ -82,6 +82,19 @@ pub struct DaapDatabaseSpec {
     pub tier_revision: Option<String>,
 }
 
+impl DaapDatabase {
+    /// The request for a base backup that was not carried out yet.
+    pub fn pending_backup_request(&self) -> Option<&str> {
+        let backup = self
+            .status
+            .as_ref()
+            .and_then(|status| status.backup.as_ref());
+        let carried_out = backup.and_then(|backup| backup.carried_out_request.as_deref());
+        let request = self.spec.backup_request.as_deref()?;
+        (Some(request) != carried_out).then_some(request)
+    }
+}
+
 /// Whether a database is wanted.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum State {

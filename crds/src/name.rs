@@ -111,6 +111,12 @@ impl DatabaseName {
         format!("{}-store", self.0)
     }
 
+    /// The base backup that a request asked for. No name has a dot in it, so that no two databases and requests make
+    /// the same.
+    pub fn requested_backup(&self, request: &str) -> String {
+        format!("{}.{request}", self.0)
+    }
+
     /// The copy of the object store's credentials.
     pub fn object_store_secret(&self) -> String {
         format!("{}-store", self.0)

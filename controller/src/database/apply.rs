@@ -1,15 +1,19 @@
 //! Makes the children what they should be. Writes; the only writer of children.
 //!
-//! In: [`Objects`] and what was observed of them. Out: [`Applied`]. Nothing is deleted here.
+//! In: [`Objects`] and what was observed of them, or [`BackupWork`]. Out: [`Applied`]. Nothing is deleted here but the
+//! objects of failed base backups.
 
-use daap_crds::{cnpg::Cluster, label};
+use daap_crds::{
+    cnpg::{Backup, Cluster},
+    label,
+};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Resource, ResourceExt as _};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 use thiserror::Error;
 
-use super::{build::Objects, observe::Children};
+use super::{build::Objects, observe::Children, plan::BackupWork};
 use crate::k8s::{
     apply::{Outcome, Writer},
     client::Lookup,
@@ -44,6 +48,8 @@ pub struct Applied {
     pub wrote: bool,
     /// What the API server, or CloudNativePG through it, does not accept, in words.
     pub refusal: Option<Refusal>,
+    /// Whether a base backup that was asked for could not be made.
+    pub backup_refused: bool,
 }
 
 /// What the API server, or CloudNativePG through it, does not accept.
@@ -114,6 +120,48 @@ pub async fn apply(
         .child(scheduled_backup, &observed.scheduled_backup)
         .await?;
     Ok(progress.applied)
+}
+
+/// Makes the base backup that was asked for, and removes failed ones of which there are too many. To be done when the
+/// children are as they should be. CloudNativePG not taking a base backup keeps nothing else of the database waiting.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn apply_backups(
+    writer: &Writer,
+    work: BackupWork,
+    mut applied: Applied,
+) -> Result<Applied, ApplyError> {
+    if let Some(backup) = work.requested {
+        // It was looked for and not found. Its name is the request's, so that a second one cannot come to be.
+        match writer.apply(&backup, None).await {
+            Ok(outcome) => {
+                let mut progress = Progress { writer, applied };
+                progress.note(&outcome);
+                applied = progress.applied;
+            }
+            Err(error) if error.is_refusal() || error.is_webhook_failure() => {
+                tracing::warn!(
+                    namespace = backup.namespace(),
+                    name = backup.name_any(),
+                    error = error.chain(),
+                    "a base backup was refused"
+                );
+                applied.backup_refused = true;
+            }
+            Err(error) => return Err(failed::<Backup>(error)),
+        }
+    }
+    for backup in work.surplus {
+        writer.delete(&backup).await.map_err(failed::<Backup>)?;
+        applied.wrote = true;
+        tracing::info!(
+            namespace = backup.namespace(),
+            name = backup.name_any(),
+            "removed a failed base backup"
+        );
+    }
+    Ok(applied)
 }
 
 struct Progress<'a> {

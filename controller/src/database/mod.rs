@@ -149,6 +149,7 @@ async fn run_converge(
     let settings = &context.settings;
     let Converge {
         desired,
+        backups,
         assessment,
     } = plan;
     let applied = match desired {
@@ -168,6 +169,7 @@ async fn run_converge(
         }
         None => Applied::default(),
     };
+    let applied = apply::apply_backups(&context.writer, backups, applied).await?;
     let (database, identity) = (&observed.database, &observed.identity);
     let report = report::report(
         database,

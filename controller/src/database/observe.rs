@@ -107,6 +107,8 @@ pub struct Children {
     pub scheduled_backup: Lookup<ScheduledBackup>,
     /// Its base backups, by whomever they were asked for.
     pub backups: Vec<Backup>,
+    /// The base backup of a request that is not known to be carried out.
+    pub requested_backup: Lookup<Backup>,
 }
 
 /// What may tell why a database is not ready.
@@ -144,7 +146,12 @@ pub async fn observe(
     let (namespace, store, children) = tokio::try_join!(
         reader.get::<Namespace>(namespace),
         observe_store(reader, settings, &identity, revision.found()),
-        observe_children(reader, &identity, revision.found()),
+        observe_children(
+            reader,
+            &identity,
+            revision.found(),
+            database.pending_backup_request()
+        ),
     )?;
     let symptoms = if is_well(&children) {
         Symptoms::default()
@@ -186,6 +193,7 @@ async fn observe_children(
     reader: &Reader,
     identity: &Identity,
     revision: Option<&DaapTierRevision>,
+    backup_request: Option<&str>,
 ) -> Result<Children, CallError> {
     let Identity {
         name, namespace, ..
@@ -207,6 +215,8 @@ async fn observe_children(
         name.ca_secret(),
     );
     let store_secret = name.object_store_secret();
+    let requested = backup_request.filter(|_| backs_up);
+    let requested_name = name.requested_backup(requested.unwrap_or_default());
     let (
         default_deny,
         instance_policy,
@@ -222,6 +232,7 @@ async fn observe_children(
         pooler_deployment,
         scheduled_backup,
         backups,
+        requested_backup,
     ) = tokio::try_join!(
         reader.get_in(namespace, build::DEFAULT_DENY),
         reader.get_in(namespace, &instance_policy),
@@ -237,6 +248,10 @@ async fn observe_children(
         when(pools, reader.get_in(namespace, &names.1)),
         when(backs_up, reader.get_in(namespace, &names.3)),
         observe_backups(reader, identity, backs_up),
+        when(
+            requested.is_some(),
+            reader.get_in(namespace, &requested_name)
+        ),
     )?;
     Ok(Children {
         default_deny,
@@ -253,6 +268,7 @@ async fn observe_children(
         pooler_deployment,
         scheduled_backup,
         backups,
+        requested_backup,
     })
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use daap_crds::{
+    cnpg::Backup,
     condition::Fact,
     database::{AdmissionStatus, BackupStatus, Incarnation},
     name::{DatabaseName, TeamName},
@@ -43,8 +44,19 @@ pub struct Claim {
 pub struct Converge {
     /// What there should be. Absent: nothing is touched.
     pub desired: Option<Desired>,
+    /// What is done about base backups.
+    pub backups: BackupWork,
     /// What there is.
     pub assessment: Assessment,
+}
+
+/// What is done about base backups.
+#[derive(Debug, Default)]
+pub struct BackupWork {
+    /// One that somebody asked for, and that was not made yet.
+    pub requested: Option<Backup>,
+    /// Failed ones, more than anybody wants to look at.
+    pub surplus: Vec<Backup>,
 }
 
 /// Everything that the children follow from.

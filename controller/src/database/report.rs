@@ -57,6 +57,14 @@ pub fn report(
     if let (Some(current), Some(uid)) = (incarnations.last_mut(), &applied.cluster_uid) {
         current.cluster_uid = Some(uid.clone());
     }
+    let mut backup = assessment.backup;
+    if let (Some(backup), true) = (&mut backup, applied.backup_refused) {
+        // It is asked for again.
+        let before = previous
+            .backup
+            .and_then(|backup| backup.carried_out_request);
+        backup.carried_out_request = before;
+    }
     let secret = assessment.connectable.then(|| SecretReference {
         namespace: identity.namespace.clone(),
         name: identity.name.connection_secret(),
@@ -70,7 +78,7 @@ pub fn report(
         connection_secret: secret.clone(),
         ca_secret: secret,
         incarnations,
-        backup: assessment.backup,
+        backup,
         extensions: previous.extensions,
         operation: previous.operation,
         archived_until: previous.archived_until,

@@ -31,8 +31,10 @@ pub const BARMAN_PLUGIN: &str = "barman-cloud.cloudnative-pg.io";
 
 /// Labels and annotations of CloudNativePG.
 pub mod label {
-    /// On pods, Jobs and volumes: the Cluster.
+    /// On pods, Jobs, volumes and base backups: the Cluster.
     pub const CLUSTER: &str = "cnpg.io/cluster";
+    /// On base backups that a schedule asked for: the ScheduledBackup.
+    pub const SCHEDULED_BACKUP: &str = "cnpg.io/scheduled-backup";
     /// On pods: the instance.
     pub const INSTANCE_NAME: &str = "cnpg.io/instanceName";
     /// On pods: [`ROLE_INSTANCE`] or [`ROLE_POOLER`].

@@ -1,5 +1,6 @@
 //! The children of a database. Pure: [`Desired`] in, [`Objects`] out, one builder for each object.
 
+mod backup;
 mod cluster;
 mod network_policy;
 mod object_store;
@@ -26,6 +27,7 @@ use thiserror::Error;
 use super::plan::{Desired, Identity};
 use crate::settings::Settings;
 
+pub use backup::build_backup;
 pub use cluster::REJECT_PLAINTEXT;
 pub use network_policy::{DEFAULT_DENY, instance_policy_name};
 pub use object_store::{

@@ -1,5 +1,6 @@
 //! What is to be done. Pure: [`Observed`] in, [`Plan`] out; no client, no clock, no randomness of its own.
 
+mod archive;
 mod backup;
 mod health;
 mod symptoms;
@@ -24,9 +25,12 @@ use kube::ResourceExt as _;
 
 use super::{
     observe::{Children, Observed, StoreLookup},
-    plan::{Assessment, Claim, Converge, Desired, Health, Password, Plan, Store, Trouble},
+    plan::{
+        Assessment, BackupWork, Claim, Converge, Desired, Health, Password, Plan, Store, Trouble,
+    },
 };
 use crate::{k8s::client::Lookup, settings::Settings};
+use backup::Account;
 use health::Diagnosis;
 
 /// What must be random, drawn beforehand and used only where nothing is yet.
@@ -178,6 +182,7 @@ fn waiting(observed: &Observed, trouble: Option<Trouble>) -> Plan {
     let assessment = assessment(observed, waiting_for("its tier and its quota"), trouble);
     Plan::Converge(Box::new(Converge {
         desired: None,
+        backups: BackupWork::default(),
         assessment,
     }))
 }
@@ -278,6 +283,7 @@ fn stopped(observed: &Observed, trouble: Trouble, health: Health, now: Timestamp
     assessment.look_again = Some(soon(now));
     Converge {
         desired: None,
+        backups: BackupWork::default(),
         assessment,
     }
 }
@@ -431,6 +437,7 @@ impl<'a> Bound<'a> {
         assessment.incarnations.push(incarnation);
         Converge {
             desired: None,
+            backups: BackupWork::default(),
             assessment,
         }
     }
@@ -441,6 +448,7 @@ impl<'a> Bound<'a> {
         let assessment = assessment(self.observed, health, None);
         Converge {
             desired: Some(self.desired(incarnation, store)),
+            backups: BackupWork::default(),
             assessment,
         }
     }
@@ -468,9 +476,12 @@ impl<'a> Bound<'a> {
         let mut assessment = assessment(self.observed, health, trouble);
         assessment.look_again = look_again;
         assessment.pooled = self.template.pooling.is_some();
-        let (backup, archiving) =
-            backup::assess(self.observed, cluster, self.template, &incarnation);
-        assessment.backup = Some(backup);
+        let Account {
+            status,
+            archiving,
+            work,
+        } = backup::assess(self.observed, cluster, self.template, &incarnation);
+        assessment.backup = Some(status);
         assessment
             .facts
             .extend(archiving.into_iter().chain([degraded]));
@@ -481,6 +492,7 @@ impl<'a> Bound<'a> {
         match prepared {
             Ok(store) => Converge {
                 desired: Some(self.desired(incarnation, store)),
+                backups: work,
                 assessment,
             },
             Err(trouble) => {
@@ -488,6 +500,7 @@ impl<'a> Bound<'a> {
                 assessment.look_again = Some(soon(self.now));
                 Converge {
                     desired: None,
+                    backups: work,
                     assessment,
                 }
             }
@@ -563,6 +576,7 @@ fn foreign_child(children: &Children, uid: &str) -> Option<String> {
         scheduled_backup,
         // Made for a Cluster whose ownership is told by the Cluster.
         backups: _,
+        requested_backup: _,
     } = children;
     let found = [
         ("NetworkPolicy", meta(instance_policy)),

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{health::Meaning, *};
 use crate::fixtures::{
     CLUSTER_UID, SERVER_NAME, UID, at, chance, database, from_yaml, observed, plain_tier_spec,
-    revision, settings, settled, tier, tier_spec, with_cluster,
+    settings, settled, tier, tier_spec, with_cluster,
 };
 
 fn converge(observed: &Observed) -> Converge {
@@ -521,46 +521,4 @@ fn a_cause_is_told_in_the_same_words_all_the_time() {
         converge(&observed).assessment.trouble.unwrap().message
     };
     assert_eq!(message("ErrImagePull"), message("ImagePullBackOff"));
-}
-
-#[test]
-fn backups() {
-    let condition = |type_: &str, status: &str, reason: &str| {
-        from_yaml(&format!(
-            "{{type: {type_}, status: '{status}', reason: {reason}, message: told, \
-             lastTransitionTime: '2026-01-01T00:00:00Z'}}"
-        ))
-    };
-    let healthy = |conditions: Vec<_>, window: &str| {
-        let mut observed = with_status(|status| status.conditions = conditions);
-        if let Lookup::Found(store) = &mut observed.children.object_store {
-            store.status = Some(from_yaml(&format!(
-                "serverRecoveryWindow: {{{SERVER_NAME}: {window}}}"
-            )));
-        }
-        let backup = converge(&observed).assessment.backup.unwrap();
-        assert!(backup.configured);
-        backup.healthy
-    };
-    let archiving = || condition("ContinuousArchiving", "True", "ContinuousArchivingSuccess");
-    let broken = || condition("ContinuousArchiving", "False", "ContinuousArchivingFailing");
-    let started = || condition("LastBackupSucceeded", "False", "BackupStarted");
-    let failed = || condition("LastBackupSucceeded", "False", "LastBackupFailed");
-    let succeeded = "{lastSuccessfulBackupTime: '2026-01-02T00:00:00Z', lastFailedBackupTime: '2026-01-01T00:00:00Z'}";
-    let failing = "{lastSuccessfulBackupTime: '2026-01-01T00:00:00Z', lastFailedBackupTime: '2026-01-02T00:00:00Z'}";
-    assert_eq!(healthy(vec![], "{}"), None);
-    assert_eq!(healthy(vec![archiving()], "{}"), None);
-    assert_eq!(healthy(vec![archiving()], succeeded), Some(true));
-    assert_eq!(healthy(vec![archiving(), started()], succeeded), Some(true));
-    assert_eq!(healthy(vec![archiving(), started()], "{}"), None);
-    assert_eq!(healthy(vec![archiving(), failed()], "{}"), Some(false));
-    assert_eq!(healthy(vec![archiving()], failing), Some(false));
-    assert_eq!(healthy(vec![broken()], succeeded), Some(false));
-
-    let plain = converge(&settled(plain_tier_spec()))
-        .assessment
-        .backup
-        .unwrap();
-    assert!(!plain.configured);
-    assert_eq!(revision(plain_tier_spec()).spec.template.backup, None);
 }
