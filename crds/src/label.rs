@@ -16,6 +16,9 @@ pub const HOLDS_DATA: &str = "daap.dev/holds-data";
 pub const INTENT: &str = "daap.dev/intent";
 /// On a database: the id that its next operation gets, so that who asks for one knows it.
 pub const OPERATION: &str = "daap.dev/operation";
+/// On a database: what the operation is that [`OPERATION`] names, in a word of `OperationKind`. Read by who tells of it
+/// before it begins.
+pub const OPERATION_KIND: &str = "daap.dev/operation-kind";
 /// On a database: the uids, separated by commas, of the databases that are being restored from it. Its backups stay
 /// whole meanwhile.
 pub const READERS: &str = "daap.dev/readers";

@@ -66,7 +66,7 @@ impl World {
         RunningController {
             record,
             shutdown,
-            task,
+            task: Some(task),
         }
     }
 
@@ -193,13 +193,20 @@ pub async fn create_namespace(client: &Client, name: &str) {
 pub struct RunningController {
     pub record: Record,
     shutdown: CancellationToken,
-    task: JoinHandle<Result<(), daap_controller::RunError>>,
+    task: Option<JoinHandle<Result<(), daap_controller::RunError>>>,
 }
 
 impl RunningController {
     /// Asks it to end, and waits until it has.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
+        self.end().await;
+    }
+
+    /// The same, where it is in use by others. Once it has ended, this does nothing.
+    pub async fn end(&mut self) {
         self.shutdown.cancel();
-        self.task.await.unwrap().unwrap();
+        if let Some(task) = self.task.take() {
+            task.await.unwrap().unwrap();
+        }
     }
 }

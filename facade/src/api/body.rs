@@ -165,6 +165,12 @@ pub fn judge<'a>(errors: impl Iterator<Item = ValidationError<'a>>) -> Result<()
                     format!("must be one of: {}", words.join(", ")),
                 ))
             }
+            ValidationErrorKind::Format { format } if format == "date-time" => {
+                rules.push(FieldError::new(
+                    at,
+                    "must be an instant in RFC 3339 with an offset, such as '2026-03-09T10:15:00Z'",
+                ));
+            }
             _ => rules.push(FieldError::new(at, error.masked_with("it").to_string())),
         }
     }

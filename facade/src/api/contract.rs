@@ -21,8 +21,9 @@ use thiserror::Error;
 pub(crate) use self::tidy::without_charset;
 use self::walk::{elements, operations, schema_name};
 use super::{
-    audit::Audit, databases::Databases, history::Histories, keys::Keys, merge_patch::MERGE_PATCH,
-    patch_schema::make_patch, quotas::Quotas, system::System, tiers::Tiers,
+    audit::Audit, databases::Databases, destruction::Destructions, history::Histories, keys::Keys,
+    merge_patch::MERGE_PATCH, patch_schema::make_patch, quotas::Quotas, restore::Restores,
+    system::System, tiers::Tiers,
 };
 
 /// The generated document cannot be used, which a test excludes.
@@ -66,11 +67,17 @@ pub struct Contract {
 }
 
 /// Every group of operations.
-type Operations = (Databases, Histories, Tiers, Quotas, Keys, Audit, System);
+type Operations = (
+    (Databases, Destructions, Restores, Histories),
+    (Tiers, Quotas, Keys, Audit, System),
+);
 
 /// The operations, and what the contract says about all of them.
 pub(super) fn openapi_service() -> OpenApiService<Operations, ()> {
-    let operations = (Databases, Histories, Tiers, Quotas, Keys, Audit, System);
+    let operations = (
+        (Databases, Destructions, Restores, Histories),
+        (Tiers, Quotas, Keys, Audit, System),
+    );
     OpenApiService::new(operations, "DAAP", "1.0.0")
         .description(
             "PostgreSQL databases for product teams. Choose a tier, ask for a database, and connect with the \
@@ -188,7 +195,11 @@ fn rules(
 ) -> Result<HashMap<String, jsonschema::Validator>, ContractError> {
     let compiled = names.into_iter().map(|name| {
         let schema = json!({"$ref": format!("#/components/schemas/{name}"), "components": document["components"]});
-        match jsonschema::validator_for(&schema) {
+        // An instant without an offset is none: formats are rules too.
+        match jsonschema::options()
+            .should_validate_formats(true)
+            .build(&schema)
+        {
             Ok(rules) => Ok((name, rules)),
             Err(error) => Err(ContractError::Schema {
                 name,

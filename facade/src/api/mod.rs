@@ -4,8 +4,8 @@
 //! | module | subject |
 //! |---|---|
 //! | [`contract`] | the OpenAPI document, and what the server reads from it |
-//! | [`databases`], [`history`], [`tiers`], [`quotas`], [`keys`], [`audit`], [`system`] | the operations |
-//! | [`databases`], [`history`], [`tiers`], [`keys`], [`audit`], [`system`] | the operations |
+//! | [`databases`], [`destruction`], [`restore`], [`operations`], [`history`] | the operations about databases |
+//! | [`tiers`], [`quotas`], [`keys`], [`audit`], [`system`] | the other ones |
 //! | [`docs`] | the contract as a page for people |
 //! | [`list`] | the parameters of a slice |
 //! | [`caller`] | who asks, as an argument of an operation |
@@ -22,16 +22,19 @@ pub mod caller;
 pub mod contract;
 pub mod databases;
 pub mod date_time;
+pub mod destruction;
 pub mod docs;
 pub mod entity_tag;
 pub mod history;
 pub mod keys;
 pub mod list;
 pub mod merge_patch;
+pub mod operations;
 pub mod patch_schema;
 pub mod pattern;
 pub mod problem;
 pub mod quotas;
+pub mod restore;
 pub mod system;
 pub mod tiers;
 

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::{
     amount::{Decimal, QuotaResource},
     databases::DatabaseStatus,
+    date_time::DateTime,
 };
 use crate::domain::{
     failure::{Code, Failure, FieldError},
@@ -65,6 +66,17 @@ pub struct Problem {
     /// Every limit of the quota that would be exceeded.
     #[oai(validator(max_items = 4))]
     pub exceeded: Option<Vec<ExceededLimit>>,
+    /// What can be restored, when something else was asked for.
+    pub window: Option<RestorableWindow>,
+}
+
+/// The instants of a database that can be restored: all between these, both included.
+#[derive(Debug, Clone, Object)]
+pub struct RestorableWindow {
+    /// The first.
+    pub from: DateTime,
+    /// The last.
+    pub until: DateTime,
 }
 
 /// How many databases have a status.
@@ -132,6 +144,10 @@ impl Problem {
                 .refusal
                 .as_ref()
                 .map(|refusal| refusal.exceeded.iter().map(Into::into).collect()),
+            window: failure.window.map(|(from, until)| RestorableWindow {
+                from: DateTime(from),
+                until: DateTime(until),
+            }),
         }
     }
 }
@@ -172,11 +188,18 @@ pub const fn status(code: Code) -> u16 {
         | Code::TierInUse
         | Code::BeingDeleted
         | Code::RequestRunning
-        | Code::LastPlatformKey => 409,
+        | Code::LastPlatformKey
+        | Code::DeletionProtected
+        | Code::WrongState
+        | Code::NoBackup
+        | Code::NothingRestorable => 409,
         Code::PreconditionFailed => 412,
         Code::BodyTooLarge => 413,
         Code::UnsupportedMediaType => 415,
-        Code::InvalidFields | Code::IdempotencyKeyReused | Code::QuotaExceeded => 422,
+        Code::InvalidFields
+        | Code::IdempotencyKeyReused
+        | Code::QuotaExceeded
+        | Code::OutsideWindow => 422,
         Code::RateLimited => 429,
         Code::Internal => 500,
         Code::Unavailable => 503,
@@ -340,6 +363,11 @@ mod tests {
         409 namespace-conflict Namespace not usable
         409 tier-in-use Tier in use
         409 being-deleted Being deleted
+        409 deletion-protected Protected from deletion
+        409 wrong-state Not possible in this state
+        409 no-backup No backup
+        409 nothing-restorable Nothing to restore yet
+        422 outside-restore-window Outside of what can be restored
         412 precondition-failed Changed meanwhile
         409 request-running Request already running
         422 idempotency-key-reused Idempotency key reused

@@ -1,7 +1,7 @@
-//! Databases in the cluster. Reads, creates and changes DaapDatabases.
+//! Databases in the cluster. Reads, creates and changes DaapDatabases; reads the DaapTierRevisions they are bound to.
 
 use async_trait::async_trait;
-use daap_crds::DaapDatabase;
+use daap_crds::{DaapDatabase, DaapTierRevision, DaapTierSpec};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, ResourceExt as _, api::PostParams, core::Status};
@@ -31,7 +31,7 @@ impl Cluster {
         new: &NewDatabase,
         intent: Uuid,
     ) -> Result<DaapDatabase, Failure> {
-        let databases = self.databases_in(&new.owner_team.namespace());
+        let databases = self.databases_in(&new.namespace);
         let failure =
             match within_deadline(databases.create(&by_facade(), &new.resource(intent))).await {
                 Ok(created) => return self.await_admission(created).await,
@@ -51,7 +51,7 @@ impl Cluster {
 
     /// Has the API server check everything, and change nothing.
     pub(super) async fn rehearse(&self, new: &NewDatabase) -> Result<DaapDatabase, Failure> {
-        let databases = self.databases_in(&new.owner_team.namespace());
+        let databases = self.databases_in(&new.namespace);
         let only_checks = PostParams {
             dry_run: true,
             ..by_facade()
@@ -75,6 +75,13 @@ impl LiveDatabases for Cluster {
         within_deadline(self.databases_in(namespace).get_opt(name))
             .await
             .map_err(unavailable)
+    }
+
+    async fn template(&self, revision: &str) -> Result<Option<DaapTierSpec>, Failure> {
+        let revisions: Api<DaapTierRevision> = Api::all(self.client.clone());
+        let found = within_deadline(revisions.get_opt(revision)).await;
+        let found = found.map_err(unavailable)?;
+        Ok(found.map(|revision| revision.spec.template))
     }
 
     async fn replace(

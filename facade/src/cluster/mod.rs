@@ -63,7 +63,9 @@ impl Resources for Cluster {
         new: &NewDatabase,
         intent: Uuid,
     ) -> Result<DaapDatabase, Failure> {
-        self.ensure_namespace(&new.owner_team).await?;
+        if new.namespace == new.owner_team.namespace() {
+            self.ensure_namespace(&new.owner_team).await?;
+        }
         self.create(new, intent).await
     }
 

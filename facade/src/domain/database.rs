@@ -3,26 +3,31 @@
 use daap_crds::{
     DaapDatabase, DaapDatabaseSpec, Phase,
     database::{
-        self, Admission, BackupStatus, Endpoint, ExtensionsStatus, Problem, SecretReference,
+        self, Admission, BackupStatus, Endpoint, ExtensionsStatus, Operation, OperationKind,
+        Problem, Restore, SecretReference,
     },
     name::{DatabaseName, TeamName},
 };
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::entity_tag::EntityTag;
+use super::{entity_tag::EntityTag, operation};
 
 /// A database that somebody asks for, with names that are names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NewDatabase {
     /// The name.
     pub name: DatabaseName,
-    /// The team that will own it, and whose namespace it is placed in.
+    /// The team that will own it.
     pub owner_team: TeamName,
+    /// The namespace that it is placed in.
+    pub namespace: String,
     /// The tier.
     pub tier: String,
     /// What it is for.
     pub purpose: Option<String>,
+    /// What is restored to it, and the id of the operation that does it. Absent: it begins empty.
+    pub restore: Option<(Restore, Uuid)>,
 }
 
 impl NewDatabase {
@@ -34,7 +39,7 @@ impl NewDatabase {
             purpose: self.purpose.clone(),
             state: database::State::Active,
             deletion_protection: false,
-            restore: None,
+            restore: self.restore.as_ref().map(|(restore, _)| restore.clone()),
             destruction: None,
             backup_request: None,
             // A person waits for the answer: no room means no, not later.
@@ -42,8 +47,11 @@ impl NewDatabase {
             tier_revision: None,
         };
         let mut resource = DaapDatabase::new(self.name.as_str(), spec);
-        resource.metadata.namespace = Some(self.owner_team.namespace());
+        resource.metadata.namespace = Some(self.namespace.clone());
         super::intent::mark(&mut resource.metadata, intent);
+        if let Some((_, operation)) = self.restore {
+            operation::ask(&mut resource.metadata, operation, OperationKind::Restore);
+        }
         resource
     }
 }
@@ -84,6 +92,12 @@ pub struct Database {
     pub connection: Option<Connection>,
     /// Backups. Absent: not known yet.
     pub backup: Option<BackupStatus>,
+    /// What goes on with it, or will as soon as the controller sees what was asked for.
+    pub operation: Option<Operation>,
+    /// What it was restored from.
+    pub restore: Option<Restore>,
+    /// Until when it can be restored, once it is archived.
+    pub archived_until: Option<Timestamp>,
     /// The extensions enabled.
     pub extensions: Option<ExtensionsStatus>,
     /// Why it is not what was asked for.
@@ -104,6 +118,7 @@ pub struct Connection {
 impl Database {
     /// The record of a resource; `None` for one that no API server has stored.
     pub fn from_resource(resource: DaapDatabase) -> Option<Self> {
+        let operation = operation::unfinished(&resource);
         let DaapDatabase {
             metadata,
             spec,
@@ -133,6 +148,9 @@ impl Database {
             created_at: metadata.creation_timestamp?.0,
             deleted_at: None,
             deletion_protection: spec.deletion_protection,
+            operation,
+            restore: spec.restore,
+            archived_until: status.archived_until.map(|time| time.0),
             connection: connection.filter(|_| phase == Phase::Ready),
             backup: status.backup,
             extensions: status.extensions,
@@ -149,6 +167,7 @@ impl Database {
             status: Phase::Deleted,
             deleted_at: Some(at),
             connection: None,
+            operation: None,
             problem: None,
             ..self
         }
@@ -230,8 +249,10 @@ mod tests {
         let new = NewDatabase {
             name: DatabaseName::parse("orders").unwrap(),
             owner_team: TeamName::parse("shop").unwrap(),
+            namespace: "daap-team-shop".to_owned(),
             tier: "dev".to_owned(),
             purpose: None,
+            restore: None,
         };
         let intent = Uuid::from_u128(1);
         assert!(is_marked(&new.resource(intent).metadata, intent));

@@ -4,6 +4,7 @@
 use std::{error::Error, fmt, time::Duration};
 
 use daap_crds::Phase;
+use jiff::Timestamp;
 
 use super::quota::Refusal;
 
@@ -40,6 +41,16 @@ pub enum Code {
     TierInUse,
     /// It is being deleted.
     BeingDeleted,
+    /// It is protected from deletion.
+    DeletionProtected,
+    /// It is in a state in which that cannot be done.
+    WrongState,
+    /// The tier has no backup.
+    NoBackup,
+    /// There is nothing yet that could be restored.
+    NothingRestorable,
+    /// The instant is not among those that can be restored.
+    OutsideWindow,
     /// The thing is not in the state that the request names.
     PreconditionFailed,
     /// The same request is being worked on.
@@ -58,7 +69,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 27] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::NotFound,
@@ -74,6 +85,11 @@ impl Code {
         Self::NamespaceConflict,
         Self::TierInUse,
         Self::BeingDeleted,
+        Self::DeletionProtected,
+        Self::WrongState,
+        Self::NoBackup,
+        Self::NothingRestorable,
+        Self::OutsideWindow,
         Self::PreconditionFailed,
         Self::RequestRunning,
         Self::IdempotencyKeyReused,
@@ -101,6 +117,11 @@ impl Code {
             Self::NamespaceConflict => "namespace-conflict",
             Self::TierInUse => "tier-in-use",
             Self::BeingDeleted => "being-deleted",
+            Self::DeletionProtected => "deletion-protected",
+            Self::WrongState => "wrong-state",
+            Self::NoBackup => "no-backup",
+            Self::NothingRestorable => "nothing-restorable",
+            Self::OutsideWindow => "outside-restore-window",
             Self::PreconditionFailed => "precondition-failed",
             Self::RequestRunning => "request-running",
             Self::IdempotencyKeyReused => "idempotency-key-reused",
@@ -129,6 +150,11 @@ impl Code {
             Self::NamespaceConflict => "Namespace not usable",
             Self::TierInUse => "Tier in use",
             Self::BeingDeleted => "Being deleted",
+            Self::DeletionProtected => "Protected from deletion",
+            Self::WrongState => "Not possible in this state",
+            Self::NoBackup => "No backup",
+            Self::NothingRestorable => "Nothing to restore yet",
+            Self::OutsideWindow => "Outside of what can be restored",
             Self::PreconditionFailed => "Changed meanwhile",
             Self::RequestRunning => "Request already running",
             Self::IdempotencyKeyReused => "Idempotency key reused",
@@ -172,6 +198,8 @@ pub struct Failure {
     pub databases: Vec<(Phase, usize)>,
     /// Which limits of which quota are exceeded.
     pub refusal: Option<Box<Refusal>>,
+    /// The first and the last instant that can be restored.
+    pub window: Option<(Timestamp, Timestamp)>,
     /// When it makes sense to try again.
     pub retry_after: Option<Duration>,
     /// The cause, for the log only.
@@ -187,6 +215,7 @@ impl Failure {
             errors: Vec::new(),
             databases: Vec::new(),
             refusal: None,
+            window: None,
             retry_after: None,
             cause: None,
         }
@@ -214,6 +243,15 @@ impl Failure {
         Self {
             refusal: Some(Box::new(refusal)),
             ..Self::new(Code::QuotaExceeded, detail)
+        }
+    }
+
+    /// The instant to restore is not among those that can be: between these two.
+    pub fn outside_window(detail: String, window: (Timestamp, Timestamp)) -> Self {
+        Self {
+            errors: vec![FieldError::new("/target_time", detail.clone())],
+            window: Some(window),
+            ..Self::new(Code::OutsideWindow, detail)
         }
     }
 

@@ -8,6 +8,8 @@
 //! | [`audit`], [`audit_chain`] | what is kept of a call, and what makes every later change of it show |
 //! | [`database`], [`tier`] | what is answered about databases and tiers |
 //! | [`hexadecimal`] | bytes as digits |
+//! | [`destruction`], [`restore`] | what may be done to a database in which state |
+//! | [`operation`] | what goes on with a database |
 //! | [`history`] | what changed in a database, and who changed it |
 //! | [`quota`], [`decimal`] | what is answered about quotas, in exact numbers |
 //! | [`page`] | slices of long lists |
@@ -22,13 +24,16 @@ pub mod audit;
 pub mod audit_chain;
 pub mod database;
 pub mod decimal;
+pub mod destruction;
 pub mod entity_tag;
 pub mod failure;
 pub mod hexadecimal;
 pub mod history;
 pub mod intent;
 pub mod merge_patch;
+pub mod operation;
 pub mod page;
 pub mod policy;
 pub mod quota;
+pub mod restore;
 pub mod tier;

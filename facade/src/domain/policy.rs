@@ -16,6 +16,14 @@ pub enum Action {
     GetDatabase,
     /// Change what a database is for, or whether it may be deleted.
     ChangeDatabase,
+    /// Destroy a database by the strategy of its tier.
+    DeleteDatabase,
+    /// Make a frozen database accessible again.
+    UnfreezeDatabase,
+    /// Destroy a database by another strategy.
+    DestroyDatabase,
+    /// Restore a database to a new one.
+    RestoreDatabase,
     /// See what changed in a database.
     GetDatabaseHistory,
     /// See which tiers there are.
@@ -123,6 +131,10 @@ pub const RULES: &[Rule] = &[
     Rule { action: Action::ListDatabases,  operation: "listDatabases",  resource: Kind::Database, product_own: Allow, product_foreign: Hide,   platform: Allow, changes: false },
     Rule { action: Action::GetDatabase,    operation: "getDatabase",    resource: Kind::Database, product_own: Allow, product_foreign: Hide,   platform: Allow, changes: false },
     Rule { action: Action::ChangeDatabase, operation: "changeDatabase", resource: Kind::Database, product_own: Allow,  product_foreign: Hide,   platform: Allow, changes: true },
+    Rule { action: Action::DeleteDatabase, operation: "deleteDatabase", resource: Kind::Database, product_own: Allow,  product_foreign: Hide,   platform: Allow, changes: true },
+    Rule { action: Action::UnfreezeDatabase, operation: "unfreezeDatabase", resource: Kind::Database, product_own: Allow, product_foreign: Hide, platform: Allow, changes: true },
+    Rule { action: Action::DestroyDatabase, operation: "destroyDatabase", resource: Kind::Database, product_own: Forbid, product_foreign: Forbid, platform: Allow, changes: true },
+    Rule { action: Action::RestoreDatabase, operation: "restoreDatabase", resource: Kind::Database, product_own: Allow, product_foreign: Hide, platform: Allow, changes: true },
     Rule { action: Action::GetDatabaseHistory, operation: "getDatabaseHistory", resource: Kind::Database, product_own: Allow, product_foreign: Hide, platform: Allow, changes: false },
     Rule { action: Action::ListTiers,      operation: "listTiers",      resource: Kind::Tier,     product_own: Allow, product_foreign: Allow,  platform: Allow, changes: false },
     Rule { action: Action::GetTier,        operation: "getTier",        resource: Kind::Tier,     product_own: Allow, product_foreign: Allow,  platform: Allow, changes: false },
@@ -183,6 +195,10 @@ mod tests {
         listDatabases product [Allow, Hide] platform [Allow, Allow]
         getDatabase product [Allow, Hide] platform [Allow, Allow]
         changeDatabase product [Allow, Hide] platform [Allow, Allow]
+        deleteDatabase product [Allow, Hide] platform [Allow, Allow]
+        unfreezeDatabase product [Allow, Hide] platform [Allow, Allow]
+        destroyDatabase product [Forbid, Forbid] platform [Allow, Allow]
+        restoreDatabase product [Allow, Hide] platform [Allow, Allow]
         getDatabaseHistory product [Allow, Hide] platform [Allow, Allow]
         listTiers product [Allow, Allow] platform [Allow, Allow]
         getTier product [Allow, Allow] platform [Allow, Allow]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use daap_crds::{DaapDatabase, DaapQuotaSpec, DaapTier, Phase, cost::Cost};
+use daap_crds::{DaapDatabase, DaapQuotaSpec, DaapTier, DaapTierSpec, Phase, cost::Cost};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::{
@@ -375,6 +375,10 @@ impl Idempotency for World {
 #[async_trait]
 impl LiveDatabases for World {
     async fn live(&self, _: &str, _: &str) -> Result<Option<DaapDatabase>, Failure> {
+        unreachable!("tested with a real API server")
+    }
+
+    async fn template(&self, _: &str) -> Result<Option<DaapTierSpec>, Failure> {
         unreachable!("tested with a real API server")
     }
 

@@ -5,6 +5,7 @@ use daap_crds::{DaapDatabase, DaapDatabaseSpec};
 use super::{
     Service,
     change::{TRIES, Terms, restless},
+    ports::Moved,
 };
 use crate::domain::{
     actor::Actor,
@@ -35,24 +36,33 @@ impl Service {
             if new.spec == old.spec {
                 return Ok(now);
             }
-            intent::mark(&mut new.metadata, terms.intent);
-            let errors = self.broken_rules(&new, Some(&old))?;
-            if !errors.is_empty() {
-                return Err(Failure::invalid(errors));
-            }
-            let databases = &self.ports.live_databases;
-            let outcome = databases.replace(&new, terms.intent, terms.dry_run);
-            match outcome.await? {
-                Ok(rehearsed) if terms.dry_run => return recorded(rehearsed),
-                Ok(replaced) => return self.kept(replaced).await,
-                Err(_moved) => {}
+            if let Ok(changed) = self.put_in_place(&old, new, terms).await? {
+                return Ok(changed);
             }
         }
         Err(restless("database"))
     }
 
+    /// Stores a database in place of the state it was read in.
+    pub(super) async fn put_in_place(
+        &self,
+        old: &DaapDatabase,
+        mut new: DaapDatabase,
+        terms: &Terms,
+    ) -> Result<Result<Database, Moved>, Failure> {
+        intent::mark(&mut new.metadata, terms.intent);
+        self.check_database_rules(&new, Some(old))?;
+        let databases = &self.ports.live_databases;
+        let outcome = databases.replace(&new, terms.intent, terms.dry_run);
+        Ok(match outcome.await? {
+            Ok(rehearsed) if terms.dry_run => Ok(recorded(rehearsed)?),
+            Ok(replaced) => Ok(self.kept(replaced).await?),
+            Err(moved) => Err(moved),
+        })
+    }
+
     /// The resource as it is stored, and its record: the owner is the one of this moment.
-    async fn live_database(
+    pub(super) async fn live_database(
         &self,
         actor: &Actor,
         record: &Database,

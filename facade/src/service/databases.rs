@@ -157,35 +157,38 @@ impl Service {
             (Some(name), Some(owner_team)) if errors.is_empty() => {
                 let new = NewDatabase {
                     name,
+                    namespace: owner_team.namespace(),
                     owner_team,
                     tier: asked.tier,
                     purpose: asked.purpose,
+                    restore: None,
                 };
-                let errors = self.broken_rules(&new.resource(intent), None)?;
-                if errors.is_empty() {
-                    Ok(new)
-                } else {
-                    Err(Failure::invalid(errors))
-                }
+                self.check_database_rules(&new.resource(intent), None)?;
+                Ok(new)
             }
             _ => Err(Failure::invalid(errors)),
         }
     }
 
-    /// The rules of the resource that the request breaks, told by the fields of the request.
-    pub(super) fn broken_rules(
+    /// Refuses a request that breaks rules of the resource, told by the fields of the request.
+    pub(super) fn check_database_rules(
         &self,
         new: &DaapDatabase,
         old: Option<&DaapDatabase>,
-    ) -> Result<Vec<FieldError>, Failure> {
+    ) -> Result<(), Failure> {
         let violations = self
             .database_rules
             .violations_of(new, old)
             .map_err(Failure::internal)?;
-        Ok(violations
+        let errors: Vec<_> = violations
             .into_iter()
             .map(|broken| FieldError::new(field_of_request(&broken.pointer), broken.message))
-            .collect())
+            .collect();
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::invalid(errors))
+        }
     }
 
     /// The tier exists and can be served.

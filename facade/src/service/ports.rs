@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use daap_crds::{DaapDatabase, DaapQuotaSpec, DaapTier, Phase};
+use daap_crds::{DaapDatabase, DaapQuotaSpec, DaapTier, DaapTierSpec, Phase};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -226,7 +226,7 @@ pub trait Menu: Send + Sync {
 /// The custom resources.
 #[async_trait]
 pub trait Resources: Send + Sync {
-    /// Creates the database, in its team's namespace, which is made when it is missing, and waits until the quota of its
+    /// Creates the database, and its team's namespace where that is the place and missing, and waits until the quota of its
     /// tier admits it; one that is not admitted is not there any more when this returns. A namesake that this same
     /// intent made is taken for it; any other is [`NameTaken`](crate::domain::failure::Code::NameTaken).
     async fn create_database(
@@ -248,6 +248,9 @@ pub struct Moved;
 pub trait LiveDatabases: Send + Sync {
     /// The database of this name.
     async fn live(&self, namespace: &str, name: &str) -> Result<Option<DaapDatabase>, Failure>;
+
+    /// The tier that a revision is a copy of, as it was.
+    async fn template(&self, revision: &str) -> Result<Option<DaapTierSpec>, Failure>;
 
     /// Stores a database, which bears the mark of the intent, in place of the state it was read in.
     async fn replace(

@@ -96,7 +96,9 @@ enum Whose {
 /// The status of an answer to who may do it.
 fn allowed(operation: &Operation) -> u16 {
     match (operation.id.as_str(), &operation.method) {
-        ("deleteTier", _) => 202,
+        ("deleteTier" | "deleteDatabase" | "destroyDatabase", _) => 202,
+        // Its tier has no backup, and it is not frozen.
+        ("restoreDatabase" | "unfreezeDatabase", _) => 409,
         (_, &Method::POST) => 201,
         (_, &Method::DELETE) => 204,
         _ => 200,
@@ -537,12 +539,16 @@ async fn nothing_of_theirs_is_found_by_other_ways() {
     {
         let key = matrix.fresh(&operation.id);
         let (path, body) = matrix.request(operation, Whose::Ours).await;
-        let mut theirs = body.clone();
-        theirs["name"] = json!(matrix.fresh(CANARY));
-        theirs["owner_team"] = json!("billing");
+        let (mut their_path, mut theirs) = (path.clone(), body.clone());
+        if operation.is_about_a_database() {
+            their_path = matrix.request(operation, Whose::Theirs).await.0;
+        } else {
+            theirs["name"] = json!(matrix.fresh(CANARY));
+            theirs["owner_team"] = json!("billing");
+        }
         let first = billing
             .with_header(name.clone(), &key)
-            .post(&path, &theirs)
+            .post(&their_path, &theirs)
             .await
             .unwrap();
         assert_eq!(first.status.as_u16(), allowed(operation), "{first:?}");

@@ -12,7 +12,12 @@ use crate::world::{SOON, World};
 
 impl Facade {
     /// Waits until a condition holds for the answer to a GET.
-    async fn await_answer(&self, path: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    pub async fn await_answer(
+        &self,
+        path: &str,
+        what: &str,
+        holds: impl Fn(&Value) -> bool,
+    ) -> Value {
         wait::until(what, SOON, async || -> Result<Value> {
             let body = self.platform.get(path).await?.expect(StatusCode::OK)?;
             ensure!(holds(&body), "{body}");

@@ -22,11 +22,13 @@ use crate::world::{RunningController, SOON, World};
 
 mod audit;
 mod changes;
+mod destruction;
 mod faults;
 mod idempotency;
 mod keys;
 mod matrix;
 mod mirror;
+mod restore;
 mod tiers;
 
 /// A facade that serves, and a client for each kind of caller.
@@ -222,6 +224,20 @@ impl Scene {
         settings: impl FnOnce(&mut ServiceSettings),
     ) -> Self {
         let world = World::without_teams(name).await;
+        Self::in_world_with(world, tier, change, settings).await
+    }
+
+    /// In a world that has something already.
+    pub async fn in_world(world: World, tier: &str, change: impl FnOnce(&mut Value)) -> Self {
+        Self::in_world_with(world, tier, change, |_| ()).await
+    }
+
+    async fn in_world_with(
+        world: World,
+        tier: &str,
+        change: impl FnOnce(&mut Value),
+        settings: impl FnOnce(&mut ServiceSettings),
+    ) -> Self {
         let postgres = Postgres::start().await.unwrap();
         let controller = world.controller();
         world.create_tier_with(tier, change).await;

@@ -12,11 +12,18 @@ use poem_openapi::{
     payload::Json,
 };
 
-pub use self::shown::DatabaseStatus;
-use self::shown::{Database, DatabaseList};
+use self::shown::DatabaseList;
+pub use self::shown::{Database, DatabaseStatus};
 use super::{
-    Group, body::Body, caller::Caller, date_time::DateTime, entity_tag::Condition, list,
-    merge_patch::MergePatch, problem::problems,
+    Group,
+    body::Body,
+    caller::Caller,
+    date_time::DateTime,
+    destruction::{Deleted, DestructionProblem, accepted, terms},
+    entity_tag::Condition,
+    list,
+    merge_patch::MergePatch,
+    problem::problems,
 };
 use crate::{
     domain::{database::DatabaseFilter, entity_tag::EntityTag, failure::Failure},
@@ -329,6 +336,43 @@ impl Databases {
         let tag = database.tag.clone();
         let database = Database::shown_to(caller.actor.role, database);
         Ok(Changed::Database(Json(Box::new(database)), tag))
+    }
+
+    /// Delete a database
+    ///
+    /// Does to the database what its tier says: freezes it, archives it, or deletes it with its backups. Deleting again
+    /// changes nothing. A dry run tells what would go, what would stay, and until when.
+    #[oai(
+        path = "/databases/:id",
+        method = "delete",
+        operation_id = "deleteDatabase"
+    )]
+    async fn delete(
+        &self,
+        caller: Caller,
+        service: Data<&Arc<Service>>,
+        /// The id of the database.
+        #[oai(validator(max_length = 64))]
+        id: Path<String>,
+        /// Only tell what would be done.
+        #[oai(default)]
+        dry_run: Query<bool>,
+        /// Delete the database only when what was asked for is still that of the state that one of these tags names.
+        #[oai(name = "If-Match")]
+        if_match: Condition,
+    ) -> Result<Deleted, DestructionProblem> {
+        let terms = terms(&caller, if_match);
+        if dry_run.0 {
+            let rehearsal = service
+                .rehearse_destruction(&caller.actor, &id.0, &terms)
+                .await?;
+            return Ok(Deleted::Rehearsed(Json(rehearsal.into())));
+        }
+        let database = service
+            .destroy_database(&caller.actor, &id.0, &terms)
+            .await?;
+        let (shown, tag, location) = accepted(caller.actor.role, database);
+        Ok(Deleted::Accepted(shown, tag, location))
     }
 }
 

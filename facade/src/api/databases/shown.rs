@@ -7,7 +7,7 @@ use daap_crds::{
 use poem_openapi::{Enum, Object};
 use uuid::Uuid;
 
-use super::super::date_time::DateTime;
+use super::super::{date_time::DateTime, operations::Operation};
 use crate::domain::{
     actor::Role,
     database::{Connection as ConnectionRecord, Database as DatabaseRecord},
@@ -64,11 +64,27 @@ pub struct Database {
     connection: Option<Connection>,
     /// The state of the backups. Absent while nothing is known yet.
     backup: Option<Backup>,
+    /// What is being done with the database at the moment.
+    operation: Option<Operation>,
+    /// The database that this one was restored from.
+    source_database_id: Option<Uuid>,
+    /// What was restored. Present when the database was restored from another one.
+    restore: Option<RestoredState>,
+    /// Until when an archived database can be restored. Absent: until somebody destroys it.
+    archived_until: Option<DateTime>,
     /// The PostgreSQL extensions that are enabled in the database.
     #[oai(validator(max_items = 1000))]
     extensions: Vec<EnabledExtension>,
     /// Why the database is not what was asked for.
     problem: Option<DatabaseProblem>,
+}
+
+/// What of another database was restored.
+#[derive(Debug, Clone, Object)]
+#[oai(skip_serializing_if_is_none)]
+pub struct RestoredState {
+    /// The instant. Absent: the latest that was possible.
+    target_time: Option<DateTime>,
 }
 
 /// Where applications connect. Connections are accepted over TLS only.
@@ -146,8 +162,18 @@ pub struct Backup {
     configured: bool,
     /// Whether the last backup succeeded and changes are archived continuously. Absent while it is not known yet.
     healthy: Option<bool>,
+    /// Why it is not healthy.
+    #[oai(validator(max_length = 4000))]
+    message: Option<String>,
     /// When the last backup succeeded.
     last_success_at: Option<DateTime>,
+    /// When the last backup failed.
+    last_failure_at: Option<DateTime>,
+    /// Why the last backup failed.
+    #[oai(validator(max_length = 4000))]
+    last_failure_message: Option<String>,
+    /// When the next backup is due. Absent: none is, as while the database is frozen.
+    next_at: Option<DateTime>,
     /// The earliest instant that can be restored.
     restorable_from: Option<DateTime>,
     /// The latest instant that is known to be restorable.
@@ -196,7 +222,7 @@ pub struct DatabaseList {
 
 impl Database {
     /// The record as a role sees it.
-    pub(super) fn shown_to(role: Role, record: DatabaseRecord) -> Self {
+    pub(in crate::api) fn shown_to(role: Role, record: DatabaseRecord) -> Self {
         let extensions = record
             .extensions
             .map(|known| known.items)
@@ -214,6 +240,17 @@ impl Database {
             deletion_protection: record.deletion_protection,
             connection: record.connection.map(Into::into),
             backup: record.backup.map(Into::into),
+            operation: record
+                .operation
+                .map(|operation| Operation::of(record.id, operation)),
+            source_database_id: record
+                .restore
+                .as_ref()
+                .and_then(|restore| restore.source.uid.parse().ok()),
+            restore: record.restore.map(|restore| RestoredState {
+                target_time: restore.target_time.map(Into::into),
+            }),
+            archived_until: record.archived_until.map(DateTime),
             extensions: extensions.into_iter().map(Into::into).collect(),
             problem: record.problem.map(|problem| DatabaseProblem {
                 reason: problem.reason.to_string(),
@@ -259,7 +296,11 @@ impl From<BackupStatus> for Backup {
         Self {
             configured: status.configured,
             healthy: status.healthy,
+            message: status.message,
             last_success_at: status.last_success_at.map(Into::into),
+            last_failure_at: status.last_failure_at.map(Into::into),
+            last_failure_message: status.last_failure_message,
+            next_at: status.next_at.map(Into::into),
             restorable_from: status.restorable_from.map(Into::into),
             restorable_until: status.restorable_until.map(Into::into),
         }
