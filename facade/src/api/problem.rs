@@ -17,7 +17,7 @@ use super::{
     date_time::DateTime,
 };
 use crate::domain::{
-    failure::{Code, Failure, FieldError},
+    failure::{Bounds, Code, Failure, FieldError},
     quota,
 };
 
@@ -126,6 +126,14 @@ impl Problem {
                 pointer: printable(&error.pointer, MAX_POINTER),
                 detail: printable(&error.detail, MAX_DETAIL),
             });
+        let (refusal, window) = match failure.bounds.as_deref() {
+            Some(Bounds::Quota(refusal)) => (Some(refusal), None),
+            Some(Bounds::Window { from, until }) => {
+                let (from, until) = (DateTime(*from), DateTime(*until));
+                (None, Some(RestorableWindow { from, until }))
+            }
+            None => (None, None),
+        };
         let databases = failure.databases.iter().map(|(phase, count)| StatusCount {
             status: (*phase).into(),
             count: i32::try_from(*count).unwrap_or(i32::MAX),
@@ -139,15 +147,9 @@ impl Problem {
             request_id: request_id.to_owned(),
             errors: (!failure.errors.is_empty()).then(|| errors.collect()),
             databases: (!failure.databases.is_empty()).then(|| databases.collect()),
-            tier: failure.refusal.as_ref().map(|refusal| refusal.tier.clone()),
-            exceeded: failure
-                .refusal
-                .as_ref()
-                .map(|refusal| refusal.exceeded.iter().map(Into::into).collect()),
-            window: failure.window.map(|(from, until)| RestorableWindow {
-                from: DateTime(from),
-                until: DateTime(until),
-            }),
+            tier: refusal.map(|refusal| refusal.tier.clone()),
+            exceeded: refusal.map(|refusal| refusal.exceeded.iter().map(Into::into).collect()),
+            window,
         }
     }
 }

@@ -185,6 +185,20 @@ impl FieldError {
     }
 }
 
+/// What would have been possible, where something was asked for that is not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bounds {
+    /// Which limits of which quota are exceeded.
+    Quota(Refusal),
+    /// Which instants can be restored.
+    Window {
+        /// The first.
+        from: Timestamp,
+        /// The last.
+        until: Timestamp,
+    },
+}
+
 /// Why something was not done.
 #[derive(Debug)]
 pub struct Failure {
@@ -196,10 +210,8 @@ pub struct Failure {
     pub errors: Vec<FieldError>,
     /// The databases that stand in the way: how many have each status.
     pub databases: Vec<(Phase, usize)>,
-    /// Which limits of which quota are exceeded.
-    pub refusal: Option<Box<Refusal>>,
-    /// The first and the last instant that can be restored.
-    pub window: Option<(Timestamp, Timestamp)>,
+    /// What would have been possible.
+    pub bounds: Option<Box<Bounds>>,
     /// When it makes sense to try again.
     pub retry_after: Option<Duration>,
     /// The cause, for the log only.
@@ -214,8 +226,7 @@ impl Failure {
             detail: detail.into(),
             errors: Vec::new(),
             databases: Vec::new(),
-            refusal: None,
-            window: None,
+            bounds: None,
             retry_after: None,
             cause: None,
         }
@@ -241,16 +252,16 @@ impl Failure {
     pub fn quota_exceeded(refusal: Refusal) -> Self {
         let detail = refusal.to_string();
         Self {
-            refusal: Some(Box::new(refusal)),
+            bounds: Some(Box::new(Bounds::Quota(refusal))),
             ..Self::new(Code::QuotaExceeded, detail)
         }
     }
 
     /// The instant to restore is not among those that can be: between these two.
-    pub fn outside_window(detail: String, window: (Timestamp, Timestamp)) -> Self {
+    pub fn outside_window(detail: String, from: Timestamp, until: Timestamp) -> Self {
         Self {
             errors: vec![FieldError::new("/target_time", detail.clone())],
-            window: Some(window),
+            bounds: Some(Box::new(Bounds::Window { from, until })),
             ..Self::new(Code::OutsideWindow, detail)
         }
     }

@@ -98,7 +98,7 @@ impl Window {
         } else {
             return Ok(());
         };
-        Err(Failure::outside_window(detail, (from, until)))
+        Err(Failure::outside_window(detail, from, until))
     }
 }
 
@@ -128,6 +128,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::domain::failure::Bounds;
 
     const BEFORE: &str = "2026-01-01T00:00:00Z";
     const FROM: &str = "2026-01-02T00:00:00Z";
@@ -217,7 +218,11 @@ mod tests {
         ] {
             let failure = window.check(Some(at(bad)), at(NOW)).unwrap_err();
             assert_eq!(failure.code, Code::OutsideWindow, "{bad}");
-            assert_eq!(failure.window, Some((at(FROM), at(FENCE))));
+            let (from, until) = (at(FROM), at(FENCE));
+            assert_eq!(
+                failure.bounds.as_deref(),
+                Some(&Bounds::Window { from, until })
+            );
         }
     }
 

@@ -30,7 +30,7 @@ impl Service {
         let ask = |database: &mut DaapDatabase, template: Option<&DaapTierSpec>, id| {
             destruction::destroy(database, strategy_of(template), id)
         };
-        match self.ask_for_operation(actor, id, &ask, terms).await {
+        match Box::pin(self.ask_for_operation(actor, id, &ask, terms)).await {
             Err(failure) if failure.code == Code::BeingDeleted => {
                 let record = self.database(actor, id).await?;
                 let at = record.deleted_at.unwrap_or_else(Timestamp::now);
@@ -67,7 +67,7 @@ impl Service {
             let has_backup = template.is_some_and(|template| template.backup.is_some());
             destruction::force(database, wanted, has_backup, id)
         };
-        self.ask_for_operation(actor, id, &ask, terms).await
+        Box::pin(self.ask_for_operation(actor, id, &ask, terms)).await
     }
 
     /// Makes a frozen database accessible again, or calls off a destruction where that is possible.
@@ -80,7 +80,7 @@ impl Service {
         let ask = |database: &mut DaapDatabase, _: Option<&DaapTierSpec>, id| {
             destruction::unfreeze(database, actor.role, id)
         };
-        self.ask_for_operation(actor, id, &ask, terms).await
+        Box::pin(self.ask_for_operation(actor, id, &ask, terms)).await
     }
 
     /// Asks for an operation that gets a new id. What asks for nothing new writes nothing.

@@ -45,10 +45,10 @@ impl Service {
         self.check_restorable(&source, asked.target_time).await?;
         let new = |name| new_database(&source, name, asked.target_time);
         if let Some(name) = name {
-            return self.create_restored(&new(name)?, intent).await;
+            return Box::pin(self.create_restored(&new(name)?, intent)).await;
         }
         for name in (1..=NAMES).map_while(|number| default_name(&record.name, number)) {
-            match self.create_restored(&new(name)?, intent).await {
+            match Box::pin(self.create_restored(&new(name)?, intent)).await {
                 Err(failure) if failure.code == Code::NameTaken => {}
                 outcome => return outcome,
             }
