@@ -14,7 +14,7 @@ use crate::{
     database::{
         build,
         decide::Chance,
-        observe::{Children, Observed, StoreLookup, Symptoms},
+        observe::{ArchiveLook, Children, Observed, StoreLookup, Symptoms},
         plan::{Desired, Identity, Password, Store},
     },
     k8s::client::Lookup,
@@ -206,6 +206,7 @@ pub fn observed(template: DaapTierSpec) -> Observed {
         store,
         children: Children::default(),
         symptoms: Symptoms::default(),
+        archive: ArchiveLook::default(),
     }
 }
 

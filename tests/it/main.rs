@@ -12,6 +12,7 @@ mod contract;
 mod controller;
 mod facade;
 mod manifests;
+mod mortal;
 mod product;
 mod quota;
 mod rules;

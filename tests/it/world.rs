@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use daap_controller::settings::Settings;
-use daap_crds::{DaapDatabase, DaapTier, Phase};
+use daap_crds::{DaapDatabase, DaapObjectStore, DaapTier, Phase};
 use daap_tests::{
     cluster::{control_plane::ControlPlane, wait},
     recording_client::{Record, recording_client},
+    s3_server::{BUCKET, S3Server},
 };
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
     Api, Client, ResourceExt as _,
     api::{ObjectMeta, PostParams},
@@ -95,6 +96,36 @@ impl World {
             )
             .await
             .unwrap();
+    }
+
+    /// An object store `vault`, which is this server.
+    pub async fn create_object_store(&self, server: &S3Server) {
+        let secret = json!({
+            "metadata": {"name": "vault-keys"},
+            "stringData": {"accessKeyId": server.access_key, "secretAccessKey": server.secret_key},
+        });
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), "daap-system");
+        let secret = serde_json::from_value(secret).unwrap();
+        secrets
+            .create(&PostParams::default(), &secret)
+            .await
+            .unwrap();
+        let store = json!({
+            "apiVersion": "daap.dev/v1alpha1", "kind": "DaapObjectStore", "metadata": {"name": "vault"},
+            "spec": {
+                "url": format!("s3://{BUCKET}/daap"), "endpoint": server.endpoint,
+                "credentials": {"secret": {"name": "vault-keys"}},
+            },
+        });
+        let stores: Api<DaapObjectStore> = Api::all(self.client.clone());
+        let store = serde_json::from_value(store).unwrap();
+        stores.create(&PostParams::default(), &store).await.unwrap();
+    }
+
+    /// Has a tier back up to that object store.
+    pub fn backed_up(tier: &mut Value) {
+        tier["spec"]["backup"] =
+            json!({"schedule": "0 3 * * *", "retention": "30d", "objectStore": "vault"});
     }
 
     pub fn databases(&self) -> Api<DaapDatabase> {

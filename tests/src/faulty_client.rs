@@ -31,6 +31,8 @@ pub enum Fault {
     Held(watch::Receiver<bool>),
     /// It is carried out, and is the last thing that this client ever does.
     Death,
+    /// It never arrives, and is the last thing that this client ever does.
+    DeathBefore,
     /// It is carried out without regard to the version that it was decided on, and late.
     Unconditional(Duration),
     /// Every second answer is the first one that was ever given.
@@ -127,6 +129,10 @@ impl Line {
             Fault::Death => {
                 self.dead.store(true, Ordering::SeqCst);
                 self.complete(request).await?;
+                std::future::pending().await
+            }
+            Fault::DeathBefore => {
+                self.dead.store(true, Ordering::SeqCst);
                 std::future::pending().await
             }
             Fault::Unconditional(delay) => {

@@ -1,12 +1,13 @@
 //! CloudNativePG's part, played by a script: statuses are written, no PostgreSQL runs.
 //!
 //! A stand-in, for what cannot be provoked on the real operator or not a hundred times at once. It plays the parts that
-//! DAAP reads: a Cluster's status and certificate authority, a Pooler's Deployment. Tests that use it say so.
+//! DAAP reads: a Cluster's status and certificate authority, a Pooler's Deployment, a Backup's end. Tests that use it say
+//! so.
 
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use daap_crds::cnpg::{Cluster, Pooler};
+use daap_crds::cnpg::{Backup, Cluster, Pooler};
 use futures::StreamExt as _;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Secret};
 use kube::{
@@ -20,9 +21,12 @@ use tokio::task::JoinHandle;
 /// What the script answers to a Cluster: its status, or nothing for a Cluster it does not touch.
 pub type Script = dyn Fn(&Cluster) -> Option<Value> + Send + Sync;
 
+/// How a base backup ends: the status it gets.
+pub type BackupScript = dyn Fn(&Backup) -> Value + Send + Sync;
+
 /// The running script; it ends when dropped.
 pub struct ScriptedCnpg {
-    tasks: [JoinHandle<Result<()>>; 2],
+    tasks: Vec<JoinHandle<Result<()>>>,
 }
 
 impl ScriptedCnpg {
@@ -39,11 +43,23 @@ impl ScriptedCnpg {
     ) -> Self {
         let script: Arc<Script> = Arc::new(script);
         Self {
-            tasks: [
+            tasks: vec![
                 tokio::spawn(play_clusters(client.clone(), script)),
                 tokio::spawn(play_poolers(client.clone())),
             ],
         }
+    }
+
+    /// Base backups are taken too, and end as `script` says.
+    pub fn with_backups(
+        mut self,
+        client: &Client,
+        script: impl Fn(&Backup) -> Value + Send + Sync + 'static,
+    ) -> Self {
+        let script: Arc<BackupScript> = Arc::new(script);
+        let task = tokio::spawn(play_backups(client.clone(), script));
+        self.tasks.push(task);
+        self
     }
 }
 
@@ -51,6 +67,27 @@ impl Drop for ScriptedCnpg {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
     }
+}
+
+/// The status of a base backup that was taken.
+pub fn completed_backup(backup: &Backup) -> Value {
+    let started = backup
+        .status
+        .as_ref()
+        .and_then(|status| status.started_at.clone());
+    json!({
+        "phase": "completed",
+        "backupId": "20260102T030405",
+        "beginWal": "000000010000000000000002",
+        "endWal": "000000010000000000000002",
+        "startedAt": started,
+        "stoppedAt": started,
+    })
+}
+
+/// The status of a base backup that was not, as when the object store refuses.
+pub fn failed_backup(_: &Backup) -> Value {
+    json!({"phase": "failed", "error": "rpc error: code = Unknown desc = exit status 4"})
 }
 
 /// The status of a Cluster whose instances all run what its spec says.
@@ -69,10 +106,26 @@ pub fn healthy_status(cluster: &Cluster) -> Value {
         "targetPrimary": format!("{}-1", cluster.name_any()),
         "image": cluster.spec.image_name,
         "certificates": {"serverAltDNSNames": names.unwrap_or_default()},
-        "conditions": [{
-            "type": "Ready", "status": "True", "reason": "ClusterIsReady", "message": "Cluster is Ready",
-            "lastTransitionTime": "2026-01-01T00:00:00Z",
-        }],
+        "conditions": [
+            {
+                "type": "Ready", "status": "True", "reason": "ClusterIsReady", "message": "Cluster is Ready",
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            },
+            archiving(None),
+        ],
+    })
+}
+
+/// The condition that tells whether write-ahead log is archived; with what CloudNativePG says when it is not.
+pub fn archiving(failure: Option<&str>) -> Value {
+    let (status, reason) = match failure {
+        None => ("True", "ContinuousArchivingSuccess"),
+        Some(_) => ("False", "ContinuousArchivingFailing"),
+    };
+    json!({
+        "type": "ContinuousArchiving", "status": status, "reason": reason,
+        "message": failure.unwrap_or("Continuous archiving is working"),
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
     })
 }
 
@@ -160,6 +213,38 @@ async fn answer_pooler(client: &Client, pooler: &Pooler) -> Result<()> {
             .patch_status(&pooler.name_any(), &PatchParams::default(), &patch)
             .await?;
     }
+    Ok(())
+}
+
+async fn play_backups(client: Client, script: Arc<BackupScript>) -> Result<()> {
+    let backups: Api<Backup> = Api::all(client.clone());
+    let mut changes = watcher(backups, watcher::Config::default())
+        .default_backoff()
+        .applied_objects()
+        .boxed();
+    while let Some(backup) = changes.next().await {
+        let Ok(backup) = backup else { continue };
+        answer_backup(&client, &backup, &*script).await?;
+    }
+    Ok(())
+}
+
+/// First it is begun, and when that is seen it ends.
+async fn answer_backup(client: &Client, backup: &Backup, script: &BackupScript) -> Result<()> {
+    let status = backup.status.clone().unwrap_or_default();
+    let status = match status.phase.as_deref() {
+        None => json!({"phase": "started", "startedAt": backup.metadata.creation_timestamp}),
+        Some("started") => script(backup),
+        Some(_) => return Ok(()),
+    };
+    let namespace = backup.namespace().context("a Backup has a namespace")?;
+    let backups: Api<Backup> = Api::namespaced(client.clone(), &namespace);
+    let patch = Patch::Merge(json!({"status": status}));
+    backups
+        .patch_status(&backup.name_any(), &PatchParams::default(), &patch)
+        .await
+        .map(drop)
+        .or_else(gone)?;
     Ok(())
 }
 

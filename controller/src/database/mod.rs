@@ -26,7 +26,7 @@ use self::{
     apply::{Applied, ApplyError, Refusal},
     build::BuildError,
     decide::{Chance, decide},
-    observe::{ObserveError, Observed, observe},
+    observe::{ObserveError, Observed, observe, observe_archive},
     plan::{Claim, Converge, Password, Plan},
     report::Report,
 };
@@ -82,10 +82,11 @@ pub async fn reconcile(
     name: &str,
 ) -> Result<Action, DatabaseError> {
     let settings = &context.settings;
-    let Some(observed) = Box::pin(observe(&context.reader, settings, namespace, name)).await?
+    let Some(mut observed) = Box::pin(observe(&context.reader, settings, namespace, name)).await?
     else {
         return Ok(Action::await_change());
     };
+    observed.archive = observe_archive(&*context.archives, &observed).await;
     match decide(&observed, settings, &draw_chance(), context.clock.now()) {
         Plan::Release => release(context, &observed).await,
         Plan::Await(time) => {

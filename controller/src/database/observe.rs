@@ -2,6 +2,8 @@
 //!
 //! In: the name of a DaapDatabase. Out: [`Observed`], without any judgement.
 
+mod archive;
+
 use std::collections::BTreeMap;
 
 use daap_crds::{
@@ -20,6 +22,8 @@ use k8s_openapi::{
 };
 use kube::api::ListParams;
 use thiserror::Error;
+
+pub use archive::{ArchiveLook, observe_archive};
 
 use super::{
     build,
@@ -62,6 +66,8 @@ pub struct Observed {
     pub children: Children,
     /// What may tell why it is not ready. Read only while its Cluster is not healthy.
     pub symptoms: Symptoms,
+    /// What the object store tells of its archive.
+    pub archive: ArchiveLook,
 }
 
 /// What a look for an object store found.
@@ -168,6 +174,7 @@ pub async fn observe(
         store,
         children,
         symptoms,
+        archive: ArchiveLook::default(),
     }))
 }
 

@@ -5,6 +5,7 @@ use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 
 use super::{LocalObjectReference, PluginConfiguration};
+use crate::database::BackupState;
 
 /// What DAAP sets.
 #[derive(CustomResource, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -30,6 +31,19 @@ pub struct BackupSpec {
     /// The plugin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plugin_configuration: Option<PluginConfiguration>,
+}
+
+impl Backup {
+    /// How it is. What CloudNativePG goes on trying is not failed; a definition that it refuses is, because a Backup's
+    /// spec never changes.
+    pub fn state(&self) -> BackupState {
+        let status = self.status.as_ref();
+        match status.and_then(|status| status.phase.as_deref()) {
+            Some("completed") => BackupState::Completed,
+            Some("failed" | "invalid backup definition") => BackupState::Failed,
+            _ => BackupState::Running,
+        }
+    }
 }
 
 /// What DAAP reads.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use daap_tests::{cluster::wait, scripted_cnpg::ScriptedCnpg};
+use daap_tests::{cluster::wait, s3_server::S3Server, scripted_cnpg::ScriptedCnpg};
 
 use crate::world::{RunningController, SOON, World};
 
@@ -48,9 +48,13 @@ async fn a_hundred_settled_databases_are_left_alone_also_by_a_restarted_controll
     world
         .create_tier_with("pooled", |tier| tier["spec"]["pooling"] = pooling)
         .await;
+    // Nothing is asked of it: no base backup of these databases ever ends.
+    let server = S3Server::start("idle").await.unwrap();
+    world.create_object_store(&server).await;
+    world.create_tier_with("backed-up", World::backed_up).await;
     let controller = world.controller();
     for index in 0..DATABASES {
-        let tier = if index % 2 == 0 { "dev" } else { "pooled" };
+        let tier = ["dev", "pooled", "backed-up"][index % 3];
         world.create_database(&format!("db-{index}"), tier).await;
     }
     world.await_all_ready(DATABASES).await;

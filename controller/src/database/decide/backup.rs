@@ -98,7 +98,7 @@ fn window(observed: &Observed, incarnation: &Incarnation) -> RecoveryWindow {
 fn store_trouble(observed: &Observed) -> Option<&str> {
     match &observed.store {
         StoreLookup::Unavailable(trouble) => Some(trouble),
-        StoreLookup::NotNeeded | StoreLookup::Available(_) => None,
+        StoreLookup::NotNeeded | StoreLookup::Available(_) => observed.archive.trouble.as_deref(),
     }
 }
 
@@ -119,19 +119,6 @@ fn own(observed: &Observed) -> Vec<&Backup> {
         std::cmp::Reverse((created, backup.name_any()))
     });
     own
-}
-
-fn state(backup: &Backup) -> BackupState {
-    let phase = backup
-        .status
-        .as_ref()
-        .and_then(|status| status.phase.as_deref());
-    match phase {
-        Some("completed") => BackupState::Completed,
-        // The second cannot be mended: a Backup's spec never changes.
-        Some("failed" | "invalid backup definition") => BackupState::Failed,
-        _ => BackupState::Running,
-    }
 }
 
 /// When a base backup ended, as far as that is known.
@@ -230,7 +217,7 @@ impl View<'_> {
 
     fn of_state(&self, wanted: BackupState) -> impl Iterator<Item = &Backup> {
         let backups = self.backups.iter().copied();
-        backups.filter(move |backup| state(backup) == wanted)
+        backups.filter(move |backup| backup.state() == wanted)
     }
 
     /// Why a base backup failed. What was made out once stays so: the object store may be ill for another reason by now.
@@ -276,15 +263,24 @@ impl View<'_> {
     }
 
     fn record(&self, backup: &Backup) -> BackupRecord {
-        let (state, status) = (state(backup), backup.status.clone().unwrap_or_default());
+        let (state, status) = (backup.state(), backup.status.clone().unwrap_or_default());
         BackupRecord {
             state,
             started_at: status.started_at,
             stopped_at: status.stopped_at,
-            size: self.known(backup).and_then(|record| record.size),
+            size: self.size(backup),
             message: (state == BackupState::Failed).then(|| self.why(backup)),
             name: backup.name_any(),
         }
+    }
+
+    /// The bytes a base backup takes. They do not change, so they are asked for once.
+    fn size(&self, backup: &Backup) -> Option<i64> {
+        let known = self.known(backup).and_then(|record| record.size);
+        known.or_else(|| {
+            let id = backup.status.as_ref()?.backup_id.as_ref()?;
+            self.observed.archive.sizes.get(id).copied()
+        })
     }
 
     /// What was said of a base backup before.

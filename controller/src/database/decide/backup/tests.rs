@@ -197,6 +197,22 @@ fn says_the_same_again() {
     );
 }
 
+#[test]
+fn a_size_is_found_once_and_kept() {
+    let mut observed = with_backups(vec![completed(7), completed(6)]);
+    observed
+        .archive
+        .sizes
+        .insert("20260102000700".into(), 41_943_040);
+    let mut observed = settle(observed);
+    observed.archive.sizes.clear();
+    let sizes = status(&observed)
+        .recent
+        .into_iter()
+        .map(|record| record.size);
+    assert_eq!(sizes.collect::<Vec<_>>(), [Some(41_943_040), None]);
+}
+
 /// An object store that is ill today did not fail the base backup of yesterday.
 #[test]
 fn the_cause_of_a_failure_stays_what_it_was() {
