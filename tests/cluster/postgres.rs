@@ -6,6 +6,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, TcpListener},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
@@ -37,7 +38,7 @@ pub struct Postgres {
     port: u16,
     server: Option<Child>,
     databases: AtomicU32,
-    durable: bool,
+    settings: Vec<String>,
     scratch: Scratch,
 }
 
@@ -45,15 +46,20 @@ impl Postgres {
     /// Makes and starts a server without any database of its own. It forgets in a crash of the machine, and is faster
     /// for it.
     pub async fn start() -> Result<Self> {
-        Self::make(false).await
+        Self::start_with(&[]).await
+    }
+
+    /// The same with these settings too.
+    pub async fn start_with(settings: &[&str]) -> Result<Self> {
+        Self::make(&[&["fsync=off", "full_page_writes=off"], settings].concat()).await
     }
 
     /// The same, which forgets nothing: for measuring.
     pub async fn start_durable() -> Result<Self> {
-        Self::make(true).await
+        Self::make(&[]).await
     }
 
-    async fn make(durable: bool) -> Result<Self> {
+    async fn make(settings: &[&str]) -> Result<Self> {
         let (programs, scratch) = tokio::task::spawn_blocking(|| {
             let programs = programs()?;
             let scratch = Scratch::new("postgres")?;
@@ -69,7 +75,7 @@ impl Postgres {
             port,
             server: None,
             databases,
-            durable,
+            settings: settings.iter().map(|&setting| setting.to_owned()).collect(),
             scratch,
         };
         postgres.resume().await?;
@@ -100,6 +106,30 @@ impl Postgres {
         format!("postgresql://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
+    /// Where its programs are.
+    pub fn programs(&self) -> &Path {
+        &self.programs
+    }
+
+    /// Where its data, its configuration and its socket are. All belong to the server's user.
+    pub fn data(&self) -> PathBuf {
+        data(self.scratch.path())
+    }
+
+    /// Its port on 127.0.0.1, and the number of its socket.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Writes a file among its data that only the server's user may read.
+    pub fn write_private(&self, name: &str, contents: &str) -> Result<()> {
+        let path = self.data().join(name);
+        fs::write(&path, contents).with_context(|| format!("writing {}", path.display()))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
+            .with_context(|| format!("closing {}", path.display()))?;
+        give_to_server(&path)
+    }
+
     /// Stops the server at once, as a crash would; its data stay.
     pub fn stop(&mut self) {
         self.server = None;
@@ -116,7 +146,6 @@ impl Postgres {
             .args(["-p", &self.port.to_string()]);
         for setting in [
             "listen_addresses=127.0.0.1",
-            "unix_socket_directories=",
             "max_connections=300",
             "shared_buffers=64MB",
             // So that a test can count statements.
@@ -124,8 +153,12 @@ impl Postgres {
         ] {
             command.args(["-c", setting]);
         }
-        if !self.durable {
-            command.args(["-c", "fsync=off", "-c", "full_page_writes=off"]);
+        command.args([
+            "-c",
+            &format!("unix_socket_directories={}", data(directory).display()),
+        ]);
+        for setting in &self.settings {
+            command.args(["-c", setting]);
         }
         let mut server = Child::start("postgres", directory, Signal::SIGQUIT, command)?;
         let mut ended = Ok(());
@@ -188,12 +221,7 @@ fn initialize(programs: &Path, directory: &Path) -> Result<()> {
     if Uid::effective().is_root() {
         // The server's user has to get through the directory to its data.
         open_to_all(directory)?;
-        let status = Command::new("chown")
-            .arg("nobody:nogroup")
-            .arg(&data)
-            .status()
-            .context("running chown")?;
-        ensure!(status.success(), "chown: {status}");
+        give_to_server(&data)?;
     }
     let mut command = unprivileged(Signal::SIGKILL, &programs.join("initdb"));
     command.arg("-D").arg(&data).current_dir(directory);
@@ -213,8 +241,20 @@ fn initialize(programs: &Path, directory: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Makes a file the server's, where the server has a user of its own.
+fn give_to_server(path: &Path) -> Result<()> {
+    if Uid::effective().is_root() {
+        let status = Command::new("chown")
+            .arg("nobody:nogroup")
+            .arg(path)
+            .status()
+            .context("running chown")?;
+        ensure!(status.success(), "chown: {status}");
+    }
+    Ok(())
+}
+
 fn open_to_all(directory: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755))
         .context("opening a temporary directory")
 }

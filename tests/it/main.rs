@@ -16,4 +16,5 @@ mod mortal;
 mod product;
 mod quota;
 mod rules;
+mod tenant_sql;
 mod world;

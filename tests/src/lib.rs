@@ -9,3 +9,4 @@ pub mod recording_client;
 pub mod rest;
 pub mod s3_server;
 pub mod scripted_cnpg;
+pub mod tenant_postgres;
