@@ -13,6 +13,7 @@ mod controller;
 mod facade;
 mod manifests;
 mod mortal;
+mod policies;
 mod product;
 mod quota;
 mod rules;

@@ -1,18 +1,19 @@
 //! A real API server with the controller running in this process, and CloudNativePG's part scripted.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use daap_controller::settings::Settings;
 use daap_crds::{DaapDatabase, DaapObjectStore, DaapTier, Phase};
 use daap_tests::{
     cluster::{control_plane::ControlPlane, wait},
+    installation::kubectl::Kubectl,
     recording_client::{Record, recording_client},
     s3_server::{BUCKET, S3Server},
 };
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
-    Api, Client, ResourceExt as _,
+    Api, Client, Config, ResourceExt as _,
     api::{ObjectMeta, PostParams},
 };
 use serde_json::{Value, json};
@@ -58,17 +59,47 @@ impl World {
 
     /// The same, with other settings.
     pub fn controller_with(&self, change: impl FnOnce(&mut Settings)) -> RunningController {
-        let (client, record) = recording_client(self.control_plane.config()).unwrap();
-        let mut settings = Settings::from_defaults().unwrap();
-        settings.http_listen = ([127, 0, 0, 1], 0).into();
-        change(&mut settings);
-        let shutdown = CancellationToken::new();
-        let task = tokio::spawn(daap_controller::run(settings, client, shutdown.clone()));
-        RunningController {
-            record,
-            shutdown,
-            task: Some(task),
-        }
+        start_controller(self.control_plane.config(), change)
+    }
+
+    /// The same under its own name, with the permissions of its manifest.
+    pub fn controller_as_installed(&self, change: impl FnOnce(&mut Settings)) -> RunningController {
+        start_controller(self.service_account("daap-controller"), change)
+    }
+
+    /// The configuration of a program of DAAP, with the permissions of its manifest.
+    pub fn service_account(&self, name: &str) -> Config {
+        const GROUPS: [&str; 3] = [
+            "system:authenticated",
+            "system:serviceaccounts",
+            "system:serviceaccounts:daap-system",
+        ];
+        self.config_as(
+            &format!("system:serviceaccount:daap-system:{name}"),
+            &GROUPS,
+        )
+    }
+
+    /// A client that the API server takes for this user, who may do everything that no policy forbids.
+    pub fn client_as(&self, user: &str) -> Client {
+        Client::try_from(self.config_as(user, &["system:masters"])).unwrap()
+    }
+
+    fn config_as(&self, user: &str, groups: &[&str]) -> Config {
+        let mut config = self.control_plane.config();
+        config.auth_info.impersonate = Some(user.to_owned());
+        let groups = groups.iter().map(|&group| group.to_owned());
+        config.auth_info.impersonate_groups = Some(groups.collect());
+        config
+    }
+
+    /// Applies what every installation has: permissions and policies, and programs, which nothing runs here.
+    ///
+    /// The API server takes a moment to take up policies: wait for a refusal before anything is concluded from success.
+    pub async fn install(&self) {
+        let kubectl = Kubectl::new(self.control_plane.kubeconfig()).await.unwrap();
+        let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/base");
+        kubectl.apply(&base).await.unwrap();
     }
 
     pub async fn create_tier(&self, name: &str) {
@@ -218,6 +249,20 @@ pub async fn create_namespace(client: &Client, name: &str) {
         .create(&PostParams::default(), &namespace)
         .await
         .unwrap();
+}
+
+fn start_controller(config: Config, change: impl FnOnce(&mut Settings)) -> RunningController {
+    let (client, record) = recording_client(config).unwrap();
+    let mut settings = Settings::from_defaults().unwrap();
+    settings.http_listen = ([127, 0, 0, 1], 0).into();
+    change(&mut settings);
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(daap_controller::run(settings, client, shutdown.clone()));
+    RunningController {
+        record,
+        shutdown,
+        task: Some(task),
+    }
 }
 
 /// A controller that runs in this process.
