@@ -58,7 +58,10 @@ struct Guarded {
 
 impl Guarded {
     async fn start(name: &str) -> Self {
-        let world = World::start(name).await;
+        Self::over(World::start(name).await).await
+    }
+
+    async fn over(world: World) -> Self {
         world.install().await;
         Self { world }
     }
