@@ -72,6 +72,11 @@ async fn children_are_deleted_by_who_makes_them() {
             .assert_only(&[CONTROLLER], &child, Wish::Delete, &CURES)
             .await;
     }
+    // Where many are deleted at once, each is judged.
+    let clusters = api(&guarded.world.client_as(PERSON), &cluster());
+    let (dry_run, all) = (DeleteParams::default().dry_run(), ListParams::default());
+    let refused = clusters.delete_collection(&dry_run, &all).await;
+    assert!(refused.is_err(), "{refused:?}");
     let secret = guarded
         .create(secret("orders-app", json!({"labels": marks()})))
         .await;
