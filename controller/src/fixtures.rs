@@ -14,8 +14,8 @@ use crate::{
     database::{
         build,
         decide::Chance,
-        observe::{ArchiveLook, Children, Observed, StoreLookup, Symptoms},
-        plan::{Desired, Identity, Password, Store},
+        observe::{ArchiveLook, Children, Observed, SourceLookup, StoreLookup, Symptoms},
+        plan::{Access, Desired, Identity, Password, Store},
     },
     k8s::client::Lookup,
     settings::Settings,
@@ -164,6 +164,8 @@ pub fn desired(template: DaapTierSpec) -> Desired {
         observer_password: Password::new("observer-password".into()),
         certificate_authority: Some(ByteString(b"the-cluster-ca".to_vec())),
         store,
+        access: Access::Open,
+        keeps_backups: false,
     }
 }
 
@@ -207,6 +209,8 @@ pub fn observed(template: DaapTierSpec) -> Observed {
         children: Children::default(),
         symptoms: Symptoms::default(),
         archive: ArchiveLook::default(),
+        source: SourceLookup::NotNeeded,
+        readers: Vec::new(),
     }
 }
 
@@ -242,6 +246,7 @@ pub fn settled(template: DaapTierSpec) -> Observed {
         ca_secret: Lookup::Found(from_yaml("data: {ca.crt: dGhlLWNsdXN0ZXItY2E=}")),
         store_secret: found(objects.store_secret),
         object_store: objects.object_store.map_or(Lookup::Absent, Lookup::Found),
+        source_store: Lookup::Absent,
         cluster: Lookup::Found(cluster),
         pooler: objects.pooler.map_or(Lookup::Absent, Lookup::Found),
         pooler_deployment: Lookup::Found(from_yaml("status: {readyReplicas: 1}")),

@@ -33,6 +33,16 @@ pub struct Settings {
     /// How long CloudNativePG may leave a new Cluster untouched until its operator counts as missing.
     #[arg(long, env = "DAAP_OPERATOR_DEADLINE", default_value = "1m", value_parser = duration)]
     pub operator_deadline: Duration,
+    /// How long a step of an operation is tried that the operation can do without: a freeze without an archive, a forced
+    /// archive.
+    #[arg(long, env = "DAAP_OPERATION_PATIENCE", default_value = "2m", value_parser = duration)]
+    pub operation_patience: Duration,
+    /// How long after it was emptied an archive is looked at once more.
+    #[arg(long, env = "DAAP_PURGE_RECHECK", default_value = "1m", value_parser = duration)]
+    pub purge_recheck: Duration,
+    /// How long a restore may take until it is an error.
+    #[arg(long, env = "DAAP_RESTORE_DEADLINE", default_value = "12h", value_parser = duration)]
+    pub restore_deadline: Duration,
     /// How often a database is looked at although nothing happened.
     #[arg(long, env = "DAAP_RESYNC_INTERVAL", default_value = "10m", value_parser = duration)]
     pub resync_interval: Duration,

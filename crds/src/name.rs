@@ -117,6 +117,11 @@ impl DatabaseName {
         format!("{}.{request}", self.0)
     }
 
+    /// The Barman Cloud ObjectStore of the database it was restored from.
+    pub fn source_object_store(&self) -> String {
+        format!("{}-source", self.0)
+    }
+
     /// The copy of the object store's credentials.
     pub fn object_store_secret(&self) -> String {
         format!("{}-store", self.0)

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use jiff::{Span, Timestamp, tz::TimeZone};
 use thiserror::Error;
 
 /// The pattern that Barman Cloud accepts, bounded.
@@ -28,6 +29,20 @@ impl Retention {
             _ => 1,
         };
         u32::from(self.count) * days
+    }
+}
+
+impl Retention {
+    /// When the period is over that begins at `from`: after so many days of the calendar of UTC. Nothing, when the
+    /// calendar does not reach so far.
+    pub fn end_from(self, from: Timestamp) -> Option<Timestamp> {
+        let span = match self.unit {
+            'w' => Span::new().try_weeks(self.count),
+            'm' => Span::new().try_months(self.count),
+            _ => Span::new().try_days(self.count),
+        };
+        let end = from.to_zoned(TimeZone::UTC).checked_add(span.ok()?).ok()?;
+        Some(end.timestamp())
     }
 }
 
@@ -59,6 +74,32 @@ impl fmt::Display for Retention {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ends_by_the_calendar() {
+        let from: Timestamp = "2027-01-31T12:00:00Z".parse().unwrap();
+        let end = |text: &str| {
+            let end = text.parse::<Retention>().unwrap().end_from(from);
+            end.unwrap().to_string()
+        };
+        assert_eq!(end("1d"), "2027-02-01T12:00:00Z");
+        assert_eq!(end("2w"), "2027-02-14T12:00:00Z");
+        assert_eq!(end("1m"), "2027-02-28T12:00:00Z");
+        assert!(
+            "9999m"
+                .parse::<Retention>()
+                .unwrap()
+                .end_from(from)
+                .is_some()
+        );
+        assert!(
+            "9999m"
+                .parse::<Retention>()
+                .unwrap()
+                .end_from(Timestamp::MAX)
+                .is_none()
+        );
+    }
 
     #[test]
     fn examples() {

@@ -2,6 +2,7 @@
 //!
 //! In: [`Objects`] and what was observed of them, or [`BackupWork`]. Out: [`Applied`]. Nothing is deleted here but the
 //! objects of failed base backups.
+//! What else is deleted is an operation's to delete.
 
 use daap_crds::{
     cnpg::{Backup, Cluster},
@@ -81,6 +82,7 @@ pub async fn apply(
         connection_secret,
         store_secret,
         object_store,
+        source_store,
         cluster,
         pooler,
         scheduled_backup,
@@ -108,6 +110,7 @@ pub async fn apply(
         .await?;
     progress.child(store_secret, &observed.store_secret).await?;
     progress.child(object_store, &observed.object_store).await?;
+    progress.child(source_store, &observed.source_store).await?;
     if !progress.cluster(&cluster, observed.cluster.found()).await? {
         return Ok(progress.applied);
     }

@@ -10,9 +10,11 @@
 pub mod apply;
 pub mod build;
 pub mod decide;
+pub mod lifecycle;
 pub mod observe;
 pub mod plan;
 pub mod report;
+pub mod source;
 
 use std::time::Duration;
 
@@ -26,8 +28,14 @@ use self::{
     apply::{Applied, ApplyError, Refusal},
     build::BuildError,
     decide::{Chance, decide},
+    lifecycle::{
+        advance::{advance, settle},
+        carry_out::carry_out,
+        deed::Stage,
+        step::Step,
+    },
     observe::{ObserveError, Observed, observe, observe_archive},
-    plan::{Claim, Converge, Password, Plan},
+    plan::{Assessment, Claim, Converge, Deed, Password, Plan},
     report::Report,
 };
 use crate::{context::Context, k8s::error::CallError};
@@ -89,6 +97,19 @@ pub async fn reconcile(
     observed.archive = observe_archive(&*context.archives, &observed).await;
     match decide(&observed, settings, &draw_chance(), context.clock.now()) {
         Plan::Release => release(context, &observed).await,
+        Plan::Bury => {
+            let database = &observed.database;
+            context
+                .writer
+                .delete(database)
+                .await
+                .map_err(DatabaseError::Write)?;
+            Ok(Action::requeue(AFTER_WRITE))
+        }
+        Plan::Unmark => {
+            let changes = json!({"metadata": {"annotations": {label::READERS: null}}});
+            write(context, &observed, changes).await
+        }
         Plan::Await(time) => {
             let pause = context.pause(Some(time), settings.resync_interval);
             Ok(Action::requeue(pause))
@@ -128,16 +149,25 @@ async fn write_claim(
 ) -> Result<Action, DatabaseError> {
     let database = &observed.database;
     let changes = json!({"metadata": {"finalizers": claim.finalizers}});
-    context
-        .writer
-        .amend(database, changes)
-        .await
-        .map_err(DatabaseError::Write)?;
+    let action = write(context, observed, changes).await?;
     tracing::info!(
         database.namespace = database.namespace(),
         database.name = database.name_any(),
         "took a database on"
     );
+    Ok(action)
+}
+
+async fn write(
+    context: &Context,
+    observed: &Observed,
+    changes: serde_json::Value,
+) -> Result<Action, DatabaseError> {
+    context
+        .writer
+        .amend(&observed.database, changes)
+        .await
+        .map_err(DatabaseError::Write)?;
     // The write itself wakes the next run up.
     Ok(Action::requeue(AFTER_WRITE))
 }
@@ -151,7 +181,8 @@ async fn run_converge(
     let Converge {
         desired,
         backups,
-        assessment,
+        deed,
+        mut assessment,
     } = plan;
     let applied = match desired {
         Some(desired) => {
@@ -171,6 +202,9 @@ async fn run_converge(
         None => Applied::default(),
     };
     let applied = apply::apply_backups(&context.writer, backups, applied).await?;
+    if let Some(deed) = deed {
+        assessment = go_on(context, observed, assessment, deed, &applied).await?;
+    }
     let (database, identity) = (&observed.database, &observed.identity);
     let report = report::report(
         database,
@@ -199,6 +233,44 @@ async fn run_converge(
     Ok(Action::requeue(next_look(
         context, &report, &applied, reported,
     )))
+}
+
+/// Takes a step of the operation, and tells how the database is after it.
+async fn go_on(
+    context: &Context,
+    observed: &Observed,
+    assessment: Assessment,
+    deed: Deed,
+    applied: &Applied,
+) -> Result<Assessment, DatabaseError> {
+    let (Some(operation), Some(revision)) =
+        (assessment.operation.clone(), observed.revision.found())
+    else {
+        return Ok(assessment);
+    };
+    let Some(step) = Step::parse(&operation.step) else {
+        return Ok(assessment);
+    };
+    let is_applied = !applied.wrote && applied.refusal.is_none();
+    let finding = carry_out(context, deed, is_applied)
+        .await
+        .map_err(DatabaseError::Write)?;
+    let template = &revision.spec.template;
+    let now = context.clock.now();
+    let stage = Stage::new(observed, template, &context.settings, &operation, now);
+    let progress = advance(&stage, step, finding);
+    if progress.operation.step != operation.step || progress.operation.result.is_some() {
+        tracing::info!(
+            database.namespace = observed.identity.namespace,
+            database.name = %observed.identity.name,
+            operation.id = operation.id,
+            operation.kind = ?operation.kind,
+            operation.step = progress.operation.step,
+            "an operation went on"
+        );
+    }
+    let server_name = uuid::Uuid::new_v4().to_string();
+    Ok(settle(assessment, &stage, progress, &server_name))
 }
 
 /// When to look again: soon after a write, exactly at a deadline, and at the latest after the resync interval.

@@ -23,11 +23,11 @@ use k8s_openapi::{
 use kube::api::ListParams;
 use thiserror::Error;
 
-pub use archive::{ArchiveLook, observe_archive};
-
+pub use super::source::{Source, SourceLookup};
 use super::{
     build,
     plan::{Identity, Store},
+    source,
 };
 use crate::{
     k8s::{
@@ -35,7 +35,9 @@ use crate::{
         error::CallError,
     },
     settings::Settings,
+    tenant_sql::Tenant,
 };
+pub use archive::{ArchiveLook, observe_archive};
 
 /// Why nothing can be told about a database.
 #[derive(Debug, Error)]
@@ -64,10 +66,28 @@ pub struct Observed {
     pub store: StoreLookup,
     /// What was made for it.
     pub children: Children,
-    /// What may tell why it is not ready. Read only while its Cluster is not healthy.
+    /// What may tell why it is not ready, and what is left of it. Read only while its Cluster is not healthy, or an
+    /// operation is under way.
     pub symptoms: Symptoms,
     /// What the object store tells of its archive.
     pub archive: ArchiveLook,
+    /// What it is to be restored from. Read only until that is known.
+    pub source: SourceLookup,
+    /// The databases that are being restored from it. Looked for only while some may be.
+    pub readers: Vec<String>,
+}
+
+impl Observed {
+    /// How to log in to it, once everything is there that is needed for that.
+    pub fn tenant(&self) -> Option<Tenant> {
+        let children = &self.children;
+        source::tenant(
+            &self.identity,
+            children.application_secret.found()?,
+            children.observer_secret.found()?,
+            children.ca_secret.found()?,
+        )
+    }
 }
 
 /// What a look for an object store found.
@@ -103,6 +123,8 @@ pub struct Children {
     pub store_secret: Lookup<Secret>,
     /// Where the instances archive to.
     pub object_store: Lookup<ObjectStore>,
+    /// Where the instances restored from.
+    pub source_store: Lookup<ObjectStore>,
     /// PostgreSQL.
     pub cluster: Lookup<Cluster>,
     /// PgBouncer.
@@ -154,16 +176,21 @@ pub async fn observe(
         observe_store(reader, settings, &identity, revision.found()),
         observe_children(
             reader,
+            &database,
             &identity,
             revision.found(),
             database.pending_backup_request()
         ),
     )?;
-    let symptoms = if is_well(&children) {
+    let symptoms = if is_well(&children) && !source::is_operated(&database) {
         Symptoms::default()
     } else {
         observe_symptoms(reader, &identity).await?
     };
+    let (source, readers) = tokio::try_join!(
+        source::observe_source(reader, &database),
+        source::observe_readers(reader, &database),
+    )?;
     let namespace = namespace.found().cloned();
     Ok(Some(Observed {
         database,
@@ -175,6 +202,8 @@ pub async fn observe(
         children,
         symptoms,
         archive: ArchiveLook::default(),
+        source,
+        readers,
     }))
 }
 
@@ -198,6 +227,7 @@ async fn observe_tier(
 
 async fn observe_children(
     reader: &Reader,
+    database: &DaapDatabase,
     identity: &Identity,
     revision: Option<&DaapTierRevision>,
     backup_request: Option<&str>,
@@ -224,6 +254,8 @@ async fn observe_children(
     let store_secret = name.object_store_secret();
     let requested = backup_request.filter(|_| backs_up);
     let requested_name = name.requested_backup(requested.unwrap_or_default());
+    let is_restored = database.spec.restore.is_some();
+    let source_store = name.source_object_store();
     let (
         default_deny,
         instance_policy,
@@ -234,6 +266,7 @@ async fn observe_children(
         ca_secret,
         store_secret,
         object_store,
+        source_store,
         cluster,
         pooler,
         pooler_deployment,
@@ -250,6 +283,7 @@ async fn observe_children(
         reader.get_in(namespace, &secrets.3),
         when(backs_up, reader.get_in(namespace, &store_secret)),
         when(backs_up, reader.get_in(namespace, &names.2)),
+        when(is_restored, reader.get_in(namespace, &source_store)),
         reader.get_in(namespace, &names.0),
         when(pools, reader.get_in(namespace, &names.1)),
         when(pools, reader.get_in(namespace, &names.1)),
@@ -270,6 +304,7 @@ async fn observe_children(
         ca_secret,
         store_secret,
         object_store,
+        source_store,
         cluster,
         pooler,
         pooler_deployment,

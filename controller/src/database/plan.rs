@@ -3,15 +3,22 @@
 use std::fmt;
 
 use daap_crds::{
-    cnpg::Backup,
+    DaapDatabase, Phase,
+    cnpg::{Backup, Cluster, ObjectStore, Pooler, ScheduledBackup},
     condition::Fact,
-    database::{AdmissionStatus, BackupStatus, Incarnation},
+    database::{AdmissionStatus, BackupStatus, Incarnation, Operation},
     name::{DatabaseName, TeamName},
     reason::Reason,
     tier::DaapTierSpec,
 };
 use jiff::Timestamp;
-use k8s_openapi::ByteString;
+use k8s_openapi::{
+    ByteString,
+    api::{core::v1::Secret, networking::v1::NetworkPolicy},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+
+use crate::tenant_sql::Tenant;
 
 pub use crate::archive::Store;
 
@@ -24,6 +31,10 @@ pub const OBSERVER: &str = "daap_observer";
 pub enum Plan {
     /// It holds nothing and is not wanted any more: let it go.
     Release,
+    /// It is deleted, and that was written down: the object goes too.
+    Bury,
+    /// Nobody is restored from it any more, and its mark is taken away.
+    Unmark,
     /// The quota has not decided on it yet, which takes a moment: until this time nothing is said that would be
     /// outdated at once.
     Await(Timestamp),
@@ -40,14 +51,108 @@ pub struct Claim {
     pub finalizers: Vec<String>,
 }
 
-/// What there should be, and what to say about what there is.
+/// What there should be, what its operation does next, and what to say about what there is.
 pub struct Converge {
     /// What there should be. Absent: nothing is touched.
     pub desired: Option<Desired>,
     /// What is done about base backups.
     pub backups: BackupWork,
+    /// What its operation does, after the children are as they should be.
+    pub deed: Option<Deed>,
     /// What there is.
     pub assessment: Assessment,
+}
+
+impl Converge {
+    /// Nothing is touched, and something is said.
+    pub fn say(assessment: Assessment) -> Self {
+        Self {
+            desired: None,
+            backups: BackupWork::default(),
+            deed: None,
+            assessment,
+        }
+    }
+}
+
+/// How far a database is open. Each is narrower than the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Access {
+    /// Applications connect, backups are taken.
+    #[default]
+    Open,
+    /// No pooler runs, and no scheduled backup is begun.
+    Quiet,
+    /// Nobody logs in but the observer.
+    LockedOut,
+    /// Hibernated: no instance runs.
+    Asleep,
+    /// Hibernated, and fenced for as long as it is too ill to hibernate: PostgreSQL does not run.
+    Isolated,
+}
+
+/// What an operation does in one run.
+pub enum Deed {
+    /// Nothing: it waits for this.
+    Wait(String),
+    /// It goes on as soon as the children are as desired.
+    Settle,
+    /// It goes on.
+    Proceed,
+    /// It cannot go on, for this reason.
+    GiveUp(Trouble),
+    /// Commits a fence.
+    Fence(Tenant),
+    /// Looks whether a segment is in the archive.
+    FindSegment(Archive, String),
+    /// Shows that the application cannot log in.
+    TryLogin(Tenant),
+    /// Ends the sessions there are.
+    EndSessions(Tenant),
+    /// Makes a base backup.
+    Back(Box<Backup>),
+    /// Shows that everything committed before the fence can be restored.
+    Verify(Archive, String),
+    /// Removes objects.
+    Remove(Vec<Child>),
+    /// Removes what is in the archive, as much as one run may take.
+    Purge(Box<Store>),
+    /// Marks the source of a restore as being read.
+    Claim(Box<Claimed>),
+}
+
+/// A database that another is to be restored from.
+pub struct Claimed {
+    /// The source.
+    pub source: DaapDatabase,
+    /// The uid of the database that is restored.
+    pub reader: String,
+}
+
+/// The archive of one incarnation.
+pub struct Archive {
+    /// Where it is.
+    pub store: Box<Store>,
+    /// The name under which the incarnation archives.
+    pub server_name: String,
+}
+
+/// An object that is removed.
+pub enum Child {
+    /// PostgreSQL, with its pods and volumes.
+    Cluster(Box<Cluster>),
+    /// PgBouncer.
+    Pooler(Box<Pooler>),
+    /// When base backups are taken.
+    ScheduledBackup(Box<ScheduledBackup>),
+    /// A base backup's object; the backup itself is in the object store.
+    Backup(Box<Backup>),
+    /// Where instances archive to, or restore from.
+    ObjectStore(Box<ObjectStore>),
+    /// A Secret.
+    Secret(Box<Secret>),
+    /// A network policy.
+    NetworkPolicy(Box<NetworkPolicy>),
 }
 
 /// What is done about base backups.
@@ -75,6 +180,10 @@ pub struct Desired {
     pub certificate_authority: Option<ByteString>,
     /// Where backups go, if the tier has a backup.
     pub store: Option<Store>,
+    /// How far it is open.
+    pub access: Access,
+    /// Whether no backup expires, because another database is being restored from them.
+    pub keeps_backups: bool,
 }
 
 /// Who a database is.
@@ -144,6 +253,10 @@ pub struct Assessment {
     pub pooled: bool,
     /// Its backups.
     pub backup: Option<BackupStatus>,
+    /// What is going on, or was last.
+    pub operation: Option<Operation>,
+    /// When it is purged, once it is archived.
+    pub archived_until: Option<Time>,
     /// When to look again, although nothing may have happened.
     pub look_again: Option<Timestamp>,
 }
@@ -158,6 +271,13 @@ pub enum Health {
         /// What it waits for, in words.
         waiting_for: String,
     },
+    /// It does not, because an operation is under way; its phase is the operation's to say.
+    Operating {
+        /// What is done with it, in words.
+        doing: String,
+    },
+    /// An operation brought it to this phase.
+    Resting(Phase),
     /// It does not, and will not without help.
     Failed,
 }

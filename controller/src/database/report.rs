@@ -52,7 +52,9 @@ pub fn report(
         .map_or(now, |ready| ready.last_transition_time.0);
     let deadline = deadline(previous.phase, unready_since, settings);
     let phase = verdict.phase(previous.phase, now >= deadline);
-    let waits = matches!(phase, Phase::Provisioning | Phase::Ready) && !verdict.ready;
+    let waits = matches!(phase, Phase::Provisioning | Phase::Ready)
+        && !verdict.ready
+        && verdict.operated.is_none();
     let mut incarnations = assessment.incarnations;
     if let (Some(current), Some(uid)) = (incarnations.last_mut(), &applied.cluster_uid) {
         current.cluster_uid = Some(uid.clone());
@@ -65,6 +67,10 @@ pub fn report(
             .and_then(|backup| backup.carried_out_request);
         backup.carried_out_request = before;
     }
+    let fence = incarnations.last().and_then(|last| last.fence.as_ref());
+    if let (Some(backup), Some(fence)) = (&mut backup, fence) {
+        backup.restorable_until = Some(fence.time.clone());
+    }
     let secret = assessment.connectable.then(|| SecretReference {
         namespace: identity.namespace.clone(),
         name: identity.name.connection_secret(),
@@ -74,14 +80,15 @@ pub fn report(
         phase: Some(phase),
         conditions,
         admission: assessment.admission,
-        endpoint: (phase == Phase::Ready).then(|| endpoint(identity, assessment.pooled)),
+        endpoint: (phase == Phase::Ready && verdict.operated.is_none())
+            .then(|| endpoint(identity, assessment.pooled)),
         connection_secret: secret.clone(),
         ca_secret: secret,
         incarnations,
         backup,
         extensions: previous.extensions,
-        operation: previous.operation,
-        archived_until: previous.archived_until,
+        operation: assessment.operation,
+        archived_until: assessment.archived_until,
         problem: verdict.problem(phase),
     };
     let look_again = [waits.then_some(deadline), assessment.look_again]
@@ -95,8 +102,18 @@ pub fn report(
 struct Verdict {
     ready: bool,
     failed: bool,
+    operated: Option<Operated>,
     waiting_for: String,
     trouble: Option<Trouble>,
+}
+
+/// What an operation makes of a phase.
+#[derive(Clone, Copy)]
+enum Operated {
+    /// It stays what it was.
+    Kept,
+    /// It is this one.
+    Reached(Phase),
 }
 
 fn judge(previous: &DaapDatabaseStatus, assessment: &Assessment, applied: &Applied) -> Verdict {
@@ -112,7 +129,14 @@ fn judge(previous: &DaapDatabaseStatus, assessment: &Assessment, applied: &Appli
             "CloudNativePG to take over what changed".to_owned(),
         ),
         Health::Progressing { waiting_for } => (false, invalid, waiting_for.clone()),
+        Health::Operating { doing } => (false, false, doing.clone()),
+        Health::Resting(_) => (false, false, "somebody to want it back".to_owned()),
         Health::Failed => (false, true, "help".to_owned()),
+    };
+    let operated = match assessment.health {
+        Health::Operating { .. } => Some(Operated::Kept),
+        Health::Resting(phase) => Some(Operated::Reached(phase)),
+        Health::Serving | Health::Progressing { .. } | Health::Failed => None,
     };
     // What was just written was not what the status of the Cluster is about. A database that was ready before
     // goes on serving meanwhile.
@@ -120,6 +144,7 @@ fn judge(previous: &DaapDatabaseStatus, assessment: &Assessment, applied: &Appli
     Verdict {
         ready: serving && !outdated,
         failed,
+        operated,
         waiting_for,
         trouble: refused.or_else(|| assessment.trouble.clone()),
     }
@@ -132,6 +157,9 @@ impl Verdict {
                 "Serving".to_owned(),
                 "The database answers, and only over TLS.".to_owned(),
             ),
+            (None, false) if let Some(Operated::Reached(phase)) = self.operated => {
+                (capitalised(phase), format!("The database is {phase}."))
+            }
             (Some(trouble), false) => (trouble.reason.to_string(), trouble.message.clone()),
             (None, false) => (
                 "Progressing".to_owned(),
@@ -150,6 +178,8 @@ impl Verdict {
     /// while, since a restart or a failover is nothing to be alarmed at.
     fn phase(&self, previous: Option<Phase>, overdue: bool) -> Phase {
         match previous.unwrap_or_default() {
+            _ if let Some(Operated::Reached(phase)) = self.operated => phase,
+            previous if self.operated.is_some() => previous,
             _ if self.ready => Phase::Ready,
             _ if self.failed || overdue => Phase::Error,
             previous => previous,
@@ -230,19 +260,24 @@ pub fn notice(previous: Option<&DaapDatabaseStatus>, next: &DaapDatabaseStatus) 
         },
         None => Notice {
             warning: false,
-            reason: match phase {
-                Phase::Provisioning => "Provisioning",
-                Phase::Ready => "Ready",
-                Phase::Error => "Error",
-                Phase::Frozen => "Frozen",
-                Phase::Archived => "Archived",
-                Phase::Deleted => "Deleted",
-            }
-            .to_owned(),
+            reason: capitalised(phase),
             action: "Reconcile",
             note: format!("The database is {phase}."),
         },
     })
+}
+
+/// A phase as a reason.
+fn capitalised(phase: Phase) -> String {
+    match phase {
+        Phase::Provisioning => "Provisioning",
+        Phase::Ready => "Ready",
+        Phase::Error => "Error",
+        Phase::Frozen => "Frozen",
+        Phase::Archived => "Archived",
+        Phase::Deleted => "Deleted",
+    }
+    .to_owned()
 }
 
 #[cfg(test)]

@@ -68,6 +68,9 @@ pub struct ClusterSpec {
     /// Plugins, such as the one that archives.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plugins: Option<Vec<Plugin>>,
+    /// Archives of others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_clusters: Option<Vec<ExternalCluster>>,
 }
 
 /// A catalogue of images.
@@ -118,6 +121,47 @@ pub struct Bootstrap {
     /// An empty database.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initdb: Option<InitDb>,
+    /// A database from an archive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
+}
+
+/// A database from an archive.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Recovery {
+    /// The name of the external cluster.
+    pub source: String,
+    /// The application's database.
+    pub database: String,
+    /// The application's role.
+    pub owner: String,
+    /// The role's password from then on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<LocalObjectReference>,
+    /// Where to stop. Absent: at the end of the archive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovery_target: Option<RecoveryTarget>,
+}
+
+/// Where to stop.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RecoveryTarget {
+    /// At this instant, in RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_time: Option<String>,
+}
+
+/// An archive of another cluster.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ExternalCluster {
+    /// Its name.
+    pub name: String,
+    /// The plugin that reads it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<Plugin>,
 }
 
 /// An empty database.

@@ -14,8 +14,9 @@ mod scheduled_backup;
 pub use backup::{Backup, BackupSpec, BackupStatus};
 pub use cluster::{
     Affinity, Bootstrap, Certificates, CertificatesStatus, Cluster, ClusterSpec, ClusterStatus,
-    ImageCatalogRef, InheritedMetadata, InitDb, LocalObjectReference, Managed, Plugin,
-    PluginParameters, PostgresConfiguration, Role, Storage, Synchronous,
+    ExternalCluster, ImageCatalogRef, InheritedMetadata, InitDb, LocalObjectReference, Managed,
+    Plugin, PluginParameters, PostgresConfiguration, Recovery, RecoveryTarget, Role, Storage,
+    Synchronous,
 };
 pub use object_store::{
     BarmanObjectStore, DataBackup, ObjectStore, ObjectStoreSpec, ObjectStoreStatus, RecoveryWindow,
@@ -29,7 +30,19 @@ pub use scheduled_backup::{
 /// The name under which CloudNativePG knows the Barman Cloud plugin.
 pub const BARMAN_PLUGIN: &str = "barman-cloud.cloudnative-pg.io";
 
-/// Labels and annotations of CloudNativePG.
+/// Annotations of CloudNativePG.
+pub mod annotation {
+    /// On a Cluster: [`ON`] stops its instances and keeps their volumes. Also the type of the condition that tells so.
+    pub const HIBERNATION: &str = "cnpg.io/hibernation";
+    /// A value of [`HIBERNATION`].
+    pub const ON: &str = "on";
+    /// On a Cluster: the instances, as a JSON array, in which PostgreSQL is stopped.
+    pub const FENCED_INSTANCES: &str = "cnpg.io/fencedInstances";
+    /// The value of [`FENCED_INSTANCES`] for all of them.
+    pub const ALL_INSTANCES: &str = "[\"*\"]";
+}
+
+/// Labels of CloudNativePG.
 pub mod label {
     /// On pods, Jobs, volumes and base backups: the Cluster.
     pub const CLUSTER: &str = "cnpg.io/cluster";

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use daap_controller::{
     database::{
-        build::{Objects, build, database_url},
-        plan::{Desired, Identity, Password, Store},
+        build::{Objects, build, build_backup, database_url},
+        plan::{Access, Desired, Identity, Password, Store},
     },
     settings::Settings,
 };
 use daap_crds::{
-    database::Incarnation,
+    database::{Incarnation, RestoredFrom},
     name::{DatabaseName, TeamName},
     validation::Structure,
 };
@@ -18,6 +18,7 @@ use daap_tests::cluster::{
     artifacts::{self, Manifest},
     manifest,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use serde::Serialize;
 use serde_json::json;
 
@@ -80,7 +81,23 @@ fn everything() -> Desired {
             url,
             secrets: BTreeMap::new(),
         }),
+        access: Access::Open,
+        keeps_backups: false,
     }
+}
+
+/// A database that was restored, and then locked and put to sleep.
+fn restored_and_asleep() -> Desired {
+    let mut desired = everything();
+    desired.incarnation.restored_from = Some(RestoredFrom {
+        backup_url: "s3://backups/tenants/daap-team-shop/66666666-0000-4000-8000-000000000000/"
+            .to_owned(),
+        server_name: "77777777-0000-4000-8000-000000000000".to_owned(),
+        target_time: Some(MicroTime("2026-11-24T12:00:00.123456Z".parse().unwrap())),
+    });
+    desired.access = Access::Isolated;
+    desired.keeps_backups = true;
+    desired
 }
 
 /// A database of a tier whose image comes from a catalogue: the one thing that excludes another.
@@ -102,9 +119,10 @@ fn assert_conforms(structures: &BTreeMap<String, Structure>, kind: &str, object:
 #[test]
 fn what_is_emitted_fits_the_pinned_crds() {
     let structures = structures();
-    for desired in [everything(), from_a_catalogue()] {
+    for desired in [everything(), from_a_catalogue(), restored_and_asleep()] {
         let Objects {
             object_store,
+            source_store,
             cluster,
             pooler,
             scheduled_backup,
@@ -114,6 +132,11 @@ fn what_is_emitted_fits_the_pinned_crds() {
         assert_conforms(&structures, "Pooler", &pooler.unwrap());
         assert_conforms(&structures, "ObjectStore", &object_store.unwrap());
         assert_conforms(&structures, "ScheduledBackup", &scheduled_backup.unwrap());
+        if let Some(source_store) = source_store {
+            assert_conforms(&structures, "ObjectStore", &source_store);
+        }
+        let backup = build_backup(&desired.identity, "orders-last-1".to_owned());
+        assert_conforms(&structures, "Backup", &backup);
     }
 }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use daap_crds::{
     cnpg::{
-        Affinity, BARMAN_PLUGIN, Bootstrap, Certificates, Cluster, ClusterSpec, ImageCatalogRef,
-        InheritedMetadata, InitDb, LocalObjectReference, Managed, Plugin, PluginParameters,
-        PostgresConfiguration, Role, Storage, Synchronous,
+        Affinity, BARMAN_PLUGIN, Bootstrap, Certificates, Cluster, ClusterSpec, ExternalCluster,
+        ImageCatalogRef, InheritedMetadata, InitDb, LocalObjectReference, Managed, Plugin,
+        PluginParameters, PostgresConfiguration, Recovery, RecoveryTarget, Role, Storage,
+        Synchronous, annotation,
     },
     label,
     quantity::Bytes,
@@ -14,13 +15,22 @@ use daap_crds::{
 };
 
 use super::{
-    super::plan::{APPLICATION, Desired, OBSERVER},
+    super::plan::{APPLICATION, Access, Desired, OBSERVER},
     guaranteed, inherited_labels, metadata, pooler_names,
 };
 
 /// Before every other line of pg_hba.conf that is not CloudNativePG's own: without it, its last line would accept
 /// a password in the clear.
 pub const REJECT_PLAINTEXT: &str = "hostnossl all all all reject";
+
+/// While a database is locked, after [`REJECT_PLAINTEXT`]: the observer reaches the database `postgres`, and nobody
+/// reaches anything else.
+const LOCKOUT: [&str; 2] = [
+    "hostssl postgres daap_observer all scram-sha-256",
+    "host all all all reject",
+];
+/// The name that a Cluster has for the archive it is restored from.
+const SOURCE: &str = "source";
 
 /// The Cluster that holds the data.
 pub(super) fn build_cluster(desired: &Desired) -> Cluster {
@@ -32,6 +42,7 @@ pub(super) fn build_cluster(desired: &Desired) -> Cluster {
         .labels
         .get_or_insert_default()
         .insert(label::INCARNATION.to_owned(), incarnation);
+    metadata.annotations = annotations(desired.access);
     let spec = ClusterSpec {
         instances: Some(template.availability.instances),
         image_name: template.postgres.image.clone(),
@@ -71,6 +82,7 @@ pub(super) fn build_cluster(desired: &Desired) -> Cluster {
             labels: Some(inherited_labels(identity)),
         }),
         plugins: template.backup.as_ref().map(|_| vec![archiver(desired)]),
+        external_clusters: source(desired).map(|source| vec![source]),
     };
     Cluster {
         metadata,
@@ -82,7 +94,7 @@ pub(super) fn build_cluster(desired: &Desired) -> Cluster {
 fn postgresql(postgres: &tier::Postgres, desired: &Desired) -> PostgresConfiguration {
     PostgresConfiguration {
         parameters: Some(parameters(postgres, desired.template.backup.as_ref())),
-        pg_hba: Some(vec![REJECT_PLAINTEXT.to_owned()]),
+        pg_hba: Some(host_based_authentication(desired.access)),
         synchronous: desired
             .template
             .availability
@@ -98,6 +110,32 @@ fn postgresql(postgres: &tier::Postgres, desired: &Desired) -> PostgresConfigura
                 .to_owned(),
             }),
     }
+}
+
+fn annotations(access: Access) -> Option<BTreeMap<String, String>> {
+    let mut annotations = BTreeMap::new();
+    if access >= Access::Asleep {
+        annotations.insert(
+            annotation::HIBERNATION.to_owned(),
+            annotation::ON.to_owned(),
+        );
+    }
+    if access >= Access::Isolated {
+        annotations.insert(
+            annotation::FENCED_INSTANCES.to_owned(),
+            annotation::ALL_INSTANCES.to_owned(),
+        );
+    }
+    (!annotations.is_empty()).then_some(annotations)
+}
+
+fn host_based_authentication(access: Access) -> Vec<String> {
+    let lockout = (access >= Access::LockedOut).then_some(LOCKOUT);
+    [REJECT_PLAINTEXT]
+        .into_iter()
+        .chain(lockout.into_iter().flatten())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The tier's settings, and over them those on which a guarantee hangs.
@@ -125,7 +163,22 @@ fn bootstrap(desired: &Desired) -> Bootstrap {
     let application_secret = LocalObjectReference {
         name: desired.identity.name.application_secret(),
     };
+    if let Some(from) = &desired.incarnation.restored_from {
+        return Bootstrap {
+            initdb: None,
+            recovery: Some(Recovery {
+                source: SOURCE.to_owned(),
+                database: APPLICATION.to_owned(),
+                owner: APPLICATION.to_owned(),
+                secret: Some(application_secret),
+                recovery_target: from.target_time.as_ref().map(|time| RecoveryTarget {
+                    target_time: Some(format!("{:.6}", time.0)),
+                }),
+            }),
+        };
+    }
     Bootstrap {
+        recovery: None,
         initdb: Some(InitDb {
             database: APPLICATION.to_owned(),
             owner: APPLICATION.to_owned(),
@@ -138,6 +191,24 @@ fn bootstrap(desired: &Desired) -> Bootstrap {
             ]),
         }),
     }
+}
+
+/// The archive that the data comes from.
+fn source(desired: &Desired) -> Option<ExternalCluster> {
+    let from = desired.incarnation.restored_from.as_ref()?;
+    Some(ExternalCluster {
+        name: SOURCE.to_owned(),
+        plugin: Some(Plugin {
+            name: BARMAN_PLUGIN.to_owned(),
+            enabled: None,
+            is_wal_archiver: None,
+            parameters: Some(PluginParameters {
+                barman_object_name: Some(desired.identity.name.source_object_store()),
+                // By default it would be the new Cluster's own name.
+                server_name: Some(from.server_name.clone()),
+            }),
+        }),
+    })
 }
 
 /// The role sees statistics, ends sessions and closes segments of write-ahead log; it reads no data.

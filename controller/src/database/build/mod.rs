@@ -53,6 +53,8 @@ pub struct Objects {
     pub store_secret: Option<Secret>,
     /// Where the instances archive to.
     pub object_store: Option<ObjectStore>,
+    /// Where the instances restore from.
+    pub source_store: Option<ObjectStore>,
     /// PostgreSQL.
     pub cluster: Cluster,
     /// PgBouncer.
@@ -85,6 +87,7 @@ pub fn build(desired: &Desired, settings: &Settings) -> Result<Objects, BuildErr
         connection_secret: secret::build_connection_secret(desired),
         store_secret: object_store::build_store_secret(desired),
         object_store: object_store::build_object_store(desired),
+        source_store: object_store::build_source_object_store(desired),
         cluster: cluster::build_cluster(desired),
         pooler: pooler::build_pooler(desired),
         scheduled_backup: scheduled_backup::build_scheduled_backup(desired)?,

@@ -12,6 +12,7 @@ use k8s_openapi::{
 };
 
 use super::{super::plan::Desired, metadata};
+use crate::archive::Store;
 pub use crate::archive::store::{
     KEY_ACCESS_KEY_ID, KEY_CA, KEY_REGION, KEY_SECRET_ACCESS_KEY, database_url,
 };
@@ -42,6 +43,27 @@ pub(super) fn build_store_secret(desired: &Desired) -> Option<Secret> {
 pub(super) fn build_object_store(desired: &Desired) -> Option<ObjectStore> {
     let backup = desired.template.backup.as_ref()?;
     let store = desired.store.as_ref()?;
+    // While another database is restored from these backups, none of them expires.
+    let retention = (!desired.keeps_backups).then(|| backup.retention.clone());
+    let name = desired.identity.name.object_store();
+    Some(build(desired, store, name, store.url.clone(), retention))
+}
+
+/// Where the instances restore from, if the database was restored.
+pub(super) fn build_source_object_store(desired: &Desired) -> Option<ObjectStore> {
+    let from = desired.incarnation.restored_from.as_ref()?;
+    let store = desired.store.as_ref()?;
+    let name = desired.identity.name.source_object_store();
+    Some(build(desired, store, name, from.backup_url.clone(), None))
+}
+
+fn build(
+    desired: &Desired,
+    store: &Store,
+    name: String,
+    url: String,
+    retention: Option<String>,
+) -> ObjectStore {
     let secret_name = desired.identity.name.object_store_secret();
     let key = |key: &str| {
         let present = store.secrets.contains_key(key);
@@ -51,7 +73,7 @@ pub(super) fn build_object_store(desired: &Desired) -> Option<ObjectStore> {
         })
     };
     let configuration = BarmanObjectStore {
-        destination_path: Some(store.url.clone()),
+        destination_path: Some(url),
         endpoint_url: store.spec.endpoint.clone(),
         endpoint_ca: key(KEY_CA),
         s3_credentials: Some(S3Credentials {
@@ -71,16 +93,16 @@ pub(super) fn build_object_store(desired: &Desired) -> Option<ObjectStore> {
     };
     let spec = ObjectStoreSpec {
         configuration: Some(configuration),
-        retention_policy: Some(backup.retention.clone()),
+        retention_policy: retention,
         instance_sidecar_configuration: Some(SidecarConfiguration {
             resources: Some(sidecar_resources()),
         }),
     };
-    Some(ObjectStore {
-        metadata: metadata(&desired.identity, desired.identity.name.object_store()),
+    ObjectStore {
+        metadata: metadata(&desired.identity, name),
         spec,
         status: None,
-    })
+    }
 }
 
 fn sidecar_resources() -> ResourceRequirements {

@@ -11,7 +11,10 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
-use super::{super::plan::Desired, guaranteed, inherited_labels, metadata};
+use super::{
+    super::plan::{Access, Desired},
+    guaranteed, inherited_labels, metadata,
+};
 
 /// The pooler, if the tier pools.
 ///
@@ -51,7 +54,11 @@ pub(super) fn build_pooler(desired: &Desired) -> Option<Pooler> {
             name: identity.name.cluster(),
         }),
         type_: Some("rw".to_owned()),
-        instances: Some(pooling.instances),
+        instances: Some(if desired.access > Access::Open {
+            0
+        } else {
+            pooling.instances
+        }),
         template: Some(template),
         pgbouncer: Some(PgBouncer {
             pool_mode: Some(mode.to_owned()),

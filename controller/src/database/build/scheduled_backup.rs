@@ -9,7 +9,10 @@ use daap_crds::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::{super::plan::Desired, metadata};
+use super::{
+    super::plan::{Access, Desired},
+    metadata,
+};
 
 /// When base backups are taken, if the tier has a backup. The first one is taken at once.
 pub(super) fn build_scheduled_backup(
@@ -26,7 +29,7 @@ pub(super) fn build_scheduled_backup(
         }),
         schedule: Some(spread(&schedule, &identity.uid)),
         immediate: Some(true),
-        suspend: Some(false),
+        suspend: Some(desired.access > Access::Open),
         method: Some("plugin".to_owned()),
         plugin_configuration: Some(PluginConfiguration {
             name: BARMAN_PLUGIN.to_owned(),

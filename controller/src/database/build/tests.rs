@@ -1,6 +1,7 @@
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use daap_crds::database::RestoredFrom;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, MicroTime};
 
-use super::*;
+use super::{super::plan::Access, *};
 use crate::fixtures::{desired, identity, plain_tier_spec, settings, tier_spec};
 
 fn objects(template: daap_crds::DaapTierSpec) -> Objects {
@@ -18,10 +19,12 @@ fn everything() {
         connection_secret,
         store_secret,
         object_store,
+        source_store,
         cluster,
         pooler,
         scheduled_backup,
     } = objects(tier_spec());
+    assert!(source_store.is_none());
     insta::assert_yaml_snapshot!("default_deny", default_deny);
     insta::assert_yaml_snapshot!("instance_policy", instance_policy);
     insta::assert_yaml_snapshot!("pooler_policy", pooler_policy);
@@ -52,6 +55,68 @@ fn the_least() {
     );
 }
 
+fn restored() -> Desired {
+    let mut desired = desired(tier_spec());
+    desired.incarnation.restored_from = Some(RestoredFrom {
+        backup_url: "s3://backups/tenants/shop-prod/66666666-0000-4000-8000-000000000000/".into(),
+        server_name: "77777777-0000-4000-8000-000000000000".into(),
+        target_time: Some(MicroTime("2026-11-24T12:00:00.1234569Z".parse().unwrap())),
+    });
+    desired
+}
+
+#[test]
+fn a_restored_database() {
+    let objects = build(&restored(), &settings()).unwrap();
+    let spec = objects.cluster.spec;
+    insta::assert_yaml_snapshot!(
+        "restored_bootstrap",
+        (spec.bootstrap, spec.external_clusters)
+    );
+    insta::assert_yaml_snapshot!("source_store", objects.source_store);
+    // It archives for itself, under its own name.
+    let archiver = &spec.plugins.unwrap()[0];
+    let parameters = archiver.parameters.as_ref().unwrap();
+    assert_eq!(
+        parameters.server_name.as_deref(),
+        Some(crate::fixtures::SERVER_NAME)
+    );
+}
+
+#[test]
+fn how_far_a_database_is_open() {
+    let told = [
+        Access::Open,
+        Access::Quiet,
+        Access::LockedOut,
+        Access::Asleep,
+        Access::Isolated,
+    ]
+    .map(|access| {
+        let mut desired = desired(tier_spec());
+        desired.access = access;
+        let objects = build(&desired, &settings()).unwrap();
+        let hba = objects.cluster.spec.postgresql.unwrap().pg_hba.unwrap();
+        format!(
+            "{access:?}: suspended {:?}, poolers {:?}, {:?}\n  {}",
+            objects.scheduled_backup.unwrap().spec.suspend.unwrap(),
+            objects.pooler.unwrap().spec.instances.unwrap(),
+            objects.cluster.metadata.annotations.unwrap_or_default(),
+            hba.join("\n  "),
+        )
+    });
+    insta::assert_snapshot!("access", told.join("\n"));
+}
+
+/// While another database is restored from them, no backup expires.
+#[test]
+fn backups_that_are_read_stay() {
+    let mut desired = desired(tier_spec());
+    desired.keeps_backups = true;
+    let store = build(&desired, &settings()).unwrap().object_store.unwrap();
+    assert_eq!(store.spec.retention_policy, None);
+}
+
 /// The Secret with its data as text.
 fn readable(secret: Option<Secret>) -> serde_json::Value {
     let mut secret = secret.unwrap();
@@ -76,10 +141,11 @@ fn nothing_has_an_owner_reference() {
         connection_secret,
         store_secret,
         object_store,
+        source_store,
         cluster,
         pooler,
         scheduled_backup,
-    } = objects(tier_spec());
+    } = build(&restored(), &settings()).unwrap();
     let owners = [
         default_deny.metadata.owner_references,
         instance_policy.metadata.owner_references,
@@ -89,6 +155,7 @@ fn nothing_has_an_owner_reference() {
         connection_secret.unwrap().metadata.owner_references,
         store_secret.unwrap().metadata.owner_references,
         object_store.unwrap().metadata.owner_references,
+        source_store.unwrap().metadata.owner_references,
         cluster.metadata.owner_references,
         pooler.unwrap().metadata.owner_references,
         scheduled_backup.unwrap().metadata.owner_references,

@@ -66,6 +66,15 @@ pub(super) fn meaning(phase: &str) -> Meaning {
     }
 }
 
+/// Whether a Cluster may hold data: only what CloudNativePG says was never initialised does not.
+pub(super) fn was_initialised(cluster: &Cluster) -> bool {
+    let status = cluster.status.clone().unwrap_or_default();
+    let untouched = status.phase.as_deref().unwrap_or_default().is_empty();
+    let pending = condition::find(&status.conditions, "Initialized")
+        .is_some_and(|initialised| initialised.status == "False");
+    !(untouched || pending)
+}
+
 /// How a Cluster is.
 pub(super) fn diagnose(
     observed: &Observed,

@@ -6,16 +6,16 @@ mod health;
 mod symptoms;
 
 use daap_crds::{
-    DaapDatabase,
+    DaapDatabase, Phase,
     cnpg::Cluster,
     condition::{self, Fact},
     connection_secret,
     cost::Cost,
     database,
-    database::{AdmissionStatus, Incarnation, State},
+    database::{AdmissionStatus, Incarnation, Operation, OperationResult, State},
     label,
     reason::Reason,
-    tier::DaapTierSpec,
+    tier::{DaapTierSpec, Strategy},
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
@@ -24,9 +24,16 @@ use k8s_openapi::{
 use kube::ResourceExt as _;
 
 use super::{
+    lifecycle::{
+        self, Course,
+        advance::finish,
+        deed::{Stage, deed},
+        step::Step,
+    },
     observe::{Children, Observed, StoreLookup},
     plan::{
-        Assessment, BackupWork, Claim, Converge, Desired, Health, Password, Plan, Store, Trouble,
+        Access, Assessment, BackupWork, Claim, Converge, Desired, Health, Password, Plan, Store,
+        Trouble,
     },
 };
 use crate::{k8s::client::Lookup, settings::Settings};
@@ -50,6 +57,9 @@ pub fn decide(observed: &Observed, settings: &Settings, chance: &Chance, now: Ti
     if is_leaving && holds_nothing(observed) {
         return Plan::Release;
     }
+    if phase(database) == Some(Phase::Deleted) {
+        return decide_deleted(observed, now);
+    }
     if database.spec.tier_revision.is_none() {
         return decide_unbound(observed, now);
     }
@@ -58,8 +68,16 @@ pub fn decide(observed: &Observed, settings: &Settings, chance: &Chance, now: Ti
             finalizers: with_finalizer(database),
         });
     }
+    let is_marked = database.annotations().contains_key(label::READERS);
+    if is_marked && observed.readers.is_empty() {
+        return Plan::Unmark;
+    }
     let mut converge = decide_bound(observed, settings, chance, now);
-    if let Some(refused) = refused_wish(database) {
+    if is_marked {
+        let look_again = converge.assessment.look_again;
+        converge.assessment.look_again = look_again.into_iter().chain([soon(now)]).min();
+    }
+    if let Some(refused) = refused_wish(observed) {
         let trouble = converge.assessment.trouble.take();
         converge.assessment.trouble =
             Some(trouble.map_or(refused.clone(), |trouble| trouble.and(&refused)));
@@ -67,10 +85,40 @@ pub fn decide(observed: &Observed, settings: &Settings, chance: &Chance, now: Ti
     Plan::Converge(Box::new(converge))
 }
 
-/// Whether no data can be lost with the database: no Cluster was ever about to be made for it, and none exists.
+fn phase(database: &DaapDatabase) -> Option<Phase> {
+    database.status.as_ref()?.phase
+}
+
+/// A database that is gone. Its object stays until its record was written down, or for a day where nobody does that.
+fn decide_deleted(observed: &Observed, now: Timestamp) -> Plan {
+    const UNRECORDED: SignedDuration = SignedDuration::from_hours(24);
+    let database = &observed.database;
+    let operation = database
+        .status
+        .as_ref()
+        .and_then(|status| status.operation.as_ref());
+    let deleted_at = operation
+        .and_then(|operation| operation.finished_at.as_ref())
+        .map_or(now, |time| time.0);
+    let until = deleted_at.saturating_add(UNRECORDED).unwrap_or(deleted_at);
+    if database.metadata.deletion_timestamp.is_some() {
+        Plan::Release
+    } else if database.annotations().contains_key(label::RECORDED) || now >= until {
+        Plan::Bury
+    } else {
+        let mut assessment = assessment(observed, Health::Resting(Phase::Deleted), None);
+        assessment.look_again = Some(until);
+        Plan::Converge(Box::new(Converge::say(assessment)))
+    }
+}
+
+/// Whether no data can be lost with the database: no Cluster was ever about to be made for it, and none exists, or it
+/// was destroyed.
 fn holds_nothing(observed: &Observed) -> bool {
     let status = observed.database.status.as_ref();
-    let never = status.is_none_or(|status| status.incarnations.is_empty());
+    let never = status.is_none_or(|status| {
+        status.incarnations.is_empty() || status.phase == Some(Phase::Deleted)
+    });
     let cluster = observed.children.cluster.found();
     never && !cluster.is_some_and(|cluster| is_ours(&cluster.metadata, &observed.identity.uid))
 }
@@ -90,24 +138,33 @@ fn with_finalizer(database: &DaapDatabase) -> Vec<String> {
     finalizers
 }
 
-/// Destroying comes with its own strategies, and until then nothing is destroyed.
-fn refused_wish(database: &DaapDatabase) -> Option<Trouble> {
-    let message = if database.spec.state == State::Destroyed {
-        "This version does not destroy databases; nothing was removed. Set the state back to Active."
-    } else if database.metadata.deletion_timestamp.is_some() {
-        "Deleting the object does not destroy a database: it stays until it is destroyed by 'state: Destroyed', \
-         which this version does not do yet."
-    } else {
-        return None;
-    };
-    Some(Trouble::new(Reason::Unsupported, message))
+/// Deleting the object of a database whose tier only freezes destroys nothing.
+fn refused_wish(observed: &Observed) -> Option<Trouble> {
+    let database = &observed.database;
+    let strategy = observed
+        .revision
+        .found()
+        .map(|revision| revision.spec.template.destruction.strategy);
+    let is_refused = database.metadata.deletion_timestamp.is_some()
+        && database.spec.state == State::Active
+        && strategy.is_none_or(|strategy| strategy == Strategy::Freeze);
+    is_refused.then(|| {
+        Trouble::new(
+            Reason::Unsupported,
+            "Deleting the object does not destroy a database: its tier freezes, and never destroys data. It stays \
+             until it is destroyed by force, with 'state: Destroyed' and 'destruction'.",
+        )
+    })
 }
 
 /// A database that no quota admitted yet. It is bound by the quota's controller, and by no other.
 fn decide_unbound(observed: &Observed, now: Timestamp) -> Plan {
     let database = &observed.database;
-    if let Some(trouble) = refused_wish(database) {
-        return waiting(observed, Some(trouble));
+    if database.spec.state == State::Destroyed {
+        // Nothing was ever made for it.
+        let mut assessment = assessment(observed, Health::Resting(Phase::Deleted), None);
+        assessment.operation = Some(lifecycle::nothing_to_destroy(database, now));
+        return Plan::Converge(Box::new(Converge::say(assessment)));
     }
     match offer(observed) {
         Offer::Revision => match quota_trouble(database) {
@@ -180,11 +237,7 @@ fn offer(observed: &Observed) -> Offer {
 /// A database for which nothing can be made yet.
 fn waiting(observed: &Observed, trouble: Option<Trouble>) -> Plan {
     let assessment = assessment(observed, waiting_for("its tier and its quota"), trouble);
-    Plan::Converge(Box::new(Converge {
-        desired: None,
-        backups: BackupWork::default(),
-        assessment,
-    }))
+    Plan::Converge(Box::new(Converge::say(assessment)))
 }
 
 /// An assessment with nothing but health and trouble.
@@ -211,6 +264,8 @@ fn assessment(observed: &Observed, health: Health, trouble: Option<Trouble>) -> 
         connectable: observed.children.connection_secret.found().is_some(),
         pooled: false,
         backup: status.backup,
+        operation: status.operation,
+        archived_until: status.archived_until,
         look_again: None,
     }
 }
@@ -258,14 +313,6 @@ fn decide_bound(
             now,
         );
     };
-    if let Some(message) = foreign_child(&observed.children, &observed.identity.uid) {
-        return stopped(
-            observed,
-            Trouble::new(Reason::NameConflict, message),
-            Health::Failed,
-            now,
-        );
-    }
     Bound {
         observed,
         template: &revision.spec.template,
@@ -281,11 +328,7 @@ fn decide_bound(
 fn stopped(observed: &Observed, trouble: Trouble, health: Health, now: Timestamp) -> Converge {
     let mut assessment = assessment(observed, health, Some(trouble));
     assessment.look_again = Some(soon(now));
-    Converge {
-        desired: None,
-        backups: BackupWork::default(),
-        assessment,
-    }
+    Converge::say(assessment)
 }
 
 fn soon(now: Timestamp) -> Timestamp {
@@ -309,7 +352,7 @@ enum Data<'a> {
     Held(Incarnation, &'a Cluster),
 }
 
-/// A database that is bound to a revision that exists, with no foreign object in its way.
+/// A database that is bound to a revision that exists.
 struct Bound<'a> {
     observed: &'a Observed,
     template: &'a DaapTierSpec,
@@ -320,6 +363,37 @@ struct Bound<'a> {
 
 impl<'a> Bound<'a> {
     fn decide(&self) -> Converge {
+        let database = &self.observed.database;
+        let strategy = self.template.destruction.strategy;
+        // What vanished may still have an archive.
+        let holds_data = match self.find_data() {
+            Ok(Data::Held(_, cluster)) => health::was_initialised(cluster),
+            Ok(Data::Promised(_) | Data::None) => false,
+            Err(_) => true,
+        };
+        match lifecycle::course(database, strategy, holds_data, self.now) {
+            Course::Serve => self.serve(),
+            Course::Run(operation) => self.operate(operation),
+            Course::Cancel(mut operation) => {
+                finish(&mut operation, OperationResult::Cancelled, self.now);
+                self.say(
+                    Health::Operating {
+                        doing: "what was begun is undone".to_owned(),
+                    },
+                    operation,
+                )
+            }
+            Course::Rest(phase) => self.rest(phase),
+            Course::Unrestorable => self.unrestorable(),
+        }
+    }
+
+    /// Brings the children to what a database is made of.
+    fn serve(&self) -> Converge {
+        if let Some(message) = self.foreign_child() {
+            let trouble = Trouble::new(Reason::NameConflict, message);
+            return stopped(self.observed, trouble, Health::Failed, self.now);
+        }
         let data = match self.find_data() {
             Ok(data) => data,
             Err((trouble, health)) => return stopped(self.observed, trouble, health, self.now),
@@ -337,6 +411,141 @@ impl<'a> Bound<'a> {
                 self.now,
             ),
         }
+    }
+
+    /// The step of an operation.
+    fn operate(&self, operation: Operation) -> Converge {
+        let Some(step) = Step::parse(&operation.step) else {
+            let message = format!(
+                "The step '{}' is not known to this version.",
+                operation.step
+            );
+            let trouble = Trouble::new(Reason::Unsupported, message);
+            return stopped(
+                self.observed,
+                trouble,
+                waiting_for("another version"),
+                self.now,
+            );
+        };
+        if matches!(step, Step::Wake | Step::Recover) {
+            return self.serve_through(operation, step);
+        }
+        let stage = Stage::new(
+            self.observed,
+            self.template,
+            self.settings,
+            &operation,
+            self.now,
+        );
+        let deed = deed(&stage, step);
+        let doing = step.doing().to_owned();
+        let mut converge = self.say(Health::Operating { doing }, operation);
+        converge.deed = Some(deed);
+        converge.desired = step.access().and_then(|access| self.desired_at(access));
+        converge
+    }
+
+    /// A database that is woken or restored is served as any other, until it is ready.
+    fn serve_through(&self, mut operation: Operation, step: Step) -> Converge {
+        let mut converge = self.serve();
+        let deadline = match step {
+            Step::Recover => self.settings.restore_deadline,
+            _ => self.settings.provisioning_deadline,
+        };
+        let deadline = SignedDuration::try_from(deadline).unwrap_or(SignedDuration::MAX);
+        let is_overdue = self.now.duration_since(operation.since.0) >= deadline;
+        let assessment = &mut converge.assessment;
+        match &assessment.health {
+            Health::Serving => finish(&mut operation, OperationResult::Succeeded, self.now),
+            Health::Progressing { .. } if is_overdue => {
+                finish(&mut operation, OperationResult::Failed, self.now);
+                assessment.health = Health::Failed;
+            }
+            Health::Failed => finish(&mut operation, OperationResult::Failed, self.now),
+            Health::Progressing { waiting_for } => {
+                operation.message = Some(waiting_for.clone());
+                assessment.health = Health::Operating {
+                    doing: waiting_for.clone(),
+                };
+                let look_again = assessment.look_again;
+                assessment.look_again = look_again.into_iter().chain([soon(self.now)]).min();
+            }
+            Health::Operating { .. } | Health::Resting(_) => {}
+        }
+        if step == Step::Recover {
+            assessment.trouble = assessment.trouble.take().map(unrestored);
+        }
+        assessment.operation = Some(operation);
+        converge
+    }
+
+    /// A database that stays as an operation left it.
+    fn rest(&self, phase: Phase) -> Converge {
+        let mut assessment = assessment(self.observed, Health::Resting(phase), None);
+        if let Some(backup) = &mut assessment.backup {
+            backup.next_at = None;
+        }
+        if phase == Phase::Archived {
+            assessment.look_again = assessment.archived_until.as_ref().map(|until| until.0);
+            return Converge::say(assessment);
+        }
+        match self.find_data() {
+            Ok(Data::Held(..)) => {}
+            Ok(Data::Promised(_) | Data::None) => return Converge::say(assessment),
+            Err((trouble, health)) => return stopped(self.observed, trouble, health, self.now),
+        }
+        let is_isolated = assessment.operation.as_ref().is_some_and(|operation| {
+            operation
+                .steps
+                .iter()
+                .any(|taken| taken.name == Step::Isolate.to_string())
+        });
+        let access = if is_isolated {
+            Access::Isolated
+        } else {
+            Access::Asleep
+        };
+        Converge {
+            desired: self.desired_at(access),
+            backups: BackupWork::default(),
+            deed: None,
+            assessment,
+        }
+    }
+
+    /// A database that cannot be restored: as was said when that was found.
+    fn unrestorable(&self) -> Converge {
+        let status = self.observed.database.status.as_ref();
+        let problem = status.and_then(|status| status.problem.as_ref());
+        let trouble = problem.map(|problem| Trouble::new(problem.reason, &problem.message));
+        Converge::say(assessment(self.observed, Health::Failed, trouble))
+    }
+
+    fn say(&self, health: Health, operation: Operation) -> Converge {
+        let mut assessment = assessment(self.observed, health, None);
+        if let Some(backup) = &mut assessment.backup {
+            backup.next_at = None;
+        }
+        assessment.operation = Some(operation);
+        Converge::say(assessment)
+    }
+
+    /// The children of a database that is open only so far, if it has a Cluster and everything for it is at hand.
+    fn desired_at(&self, access: Access) -> Option<Desired> {
+        if self.foreign_child().is_some() {
+            return None;
+        }
+        let Ok(Data::Held(incarnation, _)) = self.find_data() else {
+            return None;
+        };
+        let mut desired = self.desired(incarnation, self.prerequisites().ok()?);
+        desired.access = access;
+        Some(desired)
+    }
+
+    fn foreign_child(&self) -> Option<String> {
+        foreign_child(&self.observed.children, &self.observed.identity.uid)
     }
 
     /// Finds the Cluster of the last incarnation. A Cluster that once existed is never looked for under another uid.
@@ -435,11 +644,7 @@ impl<'a> Bound<'a> {
         let mut assessment = assessment(self.observed, waiting_for("its Cluster to be made"), None);
         let incarnation = self.incarnation(self.chance.server_name.clone(), None);
         assessment.incarnations.push(incarnation);
-        Converge {
-            desired: None,
-            backups: BackupWork::default(),
-            assessment,
-        }
+        Converge::say(assessment)
     }
 
     /// The Cluster is made, and everything beside it.
@@ -449,6 +654,7 @@ impl<'a> Bound<'a> {
         Converge {
             desired: Some(self.desired(incarnation, store)),
             backups: BackupWork::default(),
+            deed: None,
             assessment,
         }
     }
@@ -493,15 +699,15 @@ impl<'a> Bound<'a> {
             Ok(store) => Converge {
                 desired: Some(self.desired(incarnation, store)),
                 backups: work,
+                deed: None,
                 assessment,
             },
             Err(trouble) => {
                 assessment.trouble = assessment.trouble.or(Some(trouble));
                 assessment.look_again = Some(soon(self.now));
                 Converge {
-                    desired: None,
                     backups: work,
-                    assessment,
+                    ..Converge::say(assessment)
                 }
             }
         }
@@ -528,7 +734,20 @@ impl<'a> Bound<'a> {
             certificate_authority: children.ca_secret.found().and_then(certificate),
             incarnation,
             store,
+            access: Access::Open,
+            keeps_backups: !self.observed.readers.is_empty(),
         }
+    }
+}
+
+/// A trouble while a database is restored.
+fn unrestored(trouble: Trouble) -> Trouble {
+    match trouble.reason {
+        Reason::InstanceCrashing | Reason::NeedsAttention => Trouble {
+            reason: Reason::RestoreFailed,
+            ..trouble
+        },
+        _ => trouble,
     }
 }
 
@@ -570,6 +789,7 @@ fn foreign_child(children: &Children, uid: &str) -> Option<String> {
         ca_secret: _,
         store_secret,
         object_store,
+        source_store,
         cluster,
         pooler,
         pooler_deployment: _,
@@ -586,6 +806,7 @@ fn foreign_child(children: &Children, uid: &str) -> Option<String> {
         ("Secret", meta(connection_secret)),
         ("Secret", meta(store_secret)),
         ("ObjectStore", meta(object_store)),
+        ("ObjectStore", meta(source_store)),
         ("Cluster", meta(cluster)),
         ("Pooler", meta(pooler)),
         ("ScheduledBackup", meta(scheduled_backup)),

@@ -1,7 +1,7 @@
 use daap_crds::{DaapTier, Phase, cnpg::ClusterStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{health::Meaning, *};
+use super::{super::plan::Deed, health::Meaning, *};
 use crate::fixtures::{
     CLUSTER_UID, SERVER_NAME, UID, at, chance, database, from_yaml, observed, plain_tier_spec,
     settings, settled, tier, tier_spec, with_cluster,
@@ -13,6 +13,8 @@ fn converge(observed: &Observed) -> Converge {
         Plan::Claim(claim) => panic!("{claim:?}"),
         Plan::Await(time) => panic!("awaits {time}"),
         Plan::Release => panic!("released"),
+        Plan::Bury => panic!("buried"),
+        Plan::Unmark => panic!("unmarked"),
     }
 }
 
@@ -221,9 +223,17 @@ fn keeps_passwords_and_heals_a_lost_secret() {
     );
 }
 
+/// A tier whose databases are never destroyed by deleting an object.
+fn freezing() -> DaapTierSpec {
+    let mut spec = tier_spec();
+    spec.destruction.strategy = Strategy::Freeze;
+    spec.destruction.archive_retention = None;
+    spec
+}
+
 #[test]
 fn a_live_database_is_not_let_go() {
-    let mut observed = settled(tier_spec());
+    let mut observed = settled(freezing());
     observed.database.metadata.deletion_timestamp = Some(Time(at(0)));
     let plan = converge(&observed);
     assert_eq!(plan.assessment.trouble.unwrap().reason, Reason::Unsupported);
@@ -246,7 +256,7 @@ fn a_live_database_is_not_let_go() {
 /// Why it stays is told beside what ails it.
 #[test]
 fn an_ailing_database_says_why_it_stays() {
-    let mut observed = settled(tier_spec());
+    let mut observed = settled(freezing());
     observed.children.cluster = Lookup::Absent;
     observed.database.metadata.deletion_timestamp = Some(Time(at(0)));
     let trouble = converge(&observed).assessment.trouble.unwrap();
@@ -258,13 +268,49 @@ fn an_ailing_database_says_why_it_stays() {
     );
 }
 
+/// A destruction begins with what can still be taken back.
 #[test]
-fn a_wish_to_destroy_destroys_nothing() {
+fn a_wish_to_destroy_begins_an_operation() {
     let mut observed = settled(tier_spec());
     observed.database.spec.state = State::Destroyed;
     let plan = converge(&observed);
-    assert_eq!(plan.assessment.trouble.unwrap().reason, Reason::Unsupported);
-    assert_eq!(plan.assessment.health, Health::Serving);
+    let operation = plan.assessment.operation.unwrap();
+    assert_eq!(
+        (&*operation.step, operation.cancellable),
+        ("TryArchive", true)
+    );
+    assert!(matches!(plan.deed, Some(Deed::Fence(_))));
+    assert_eq!(plan.desired.unwrap().access, Access::Open);
+}
+
+/// Nothing is made for, and nothing removed from, what was never admitted.
+#[test]
+fn what_was_never_admitted_is_deleted_at_once() {
+    let mut observed = unbound();
+    observed.database.spec.state = State::Destroyed;
+    let plan = converge(&observed);
+    assert_eq!(plan.assessment.health, Health::Resting(Phase::Deleted));
+    assert!(plan.desired.is_none() && plan.deed.is_none());
+    let again = converge(&observed).assessment.operation;
+    assert_eq!(plan.assessment.operation, again);
+}
+
+/// The object of a deleted database stays until its record was written down, or for a day.
+#[test]
+fn a_deleted_database_stays_until_it_is_recorded() {
+    let mut observed = settled(tier_spec());
+    let status = observed.database.status.as_mut().unwrap();
+    status.phase = Some(Phase::Deleted);
+    observed.children = Children::default();
+    let plan = |observed: &Observed, second| decide(observed, &settings(), &chance(), at(second));
+    assert!(matches!(plan(&observed, 0), Plan::Converge(_)));
+    observed
+        .database
+        .annotations_mut()
+        .insert(label::RECORDED.into(), "true".into());
+    assert!(matches!(plan(&observed, 0), Plan::Bury));
+    observed.database.metadata.deletion_timestamp = Some(Time(at(0)));
+    assert!(matches!(plan(&observed, 0), Plan::Release));
 }
 
 #[test]
@@ -441,7 +487,9 @@ fn a_cluster_nobody_takes_up_means_that_the_operator_is_missing() {
     observed.children.connection_secret = Lookup::Absent;
     let at_second = |second| match decide(&observed, &settings(), &chance(), at(second)) {
         Plan::Converge(converge) => converge.assessment,
-        Plan::Await(_) | Plan::Claim(_) | Plan::Release => unreachable!(),
+        Plan::Await(_) | Plan::Claim(_) | Plan::Release | Plan::Bury | Plan::Unmark => {
+            unreachable!()
+        }
     };
     assert_eq!(at_second(59).trouble, None);
     assert_eq!(at_second(59).look_again, Some(at(60)));

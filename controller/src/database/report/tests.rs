@@ -13,6 +13,8 @@ fn assessment(health: Health) -> Assessment {
         connectable: true,
         pooled: true,
         backup: Some(BackupStatus::default()),
+        operation: None,
+        archived_until: None,
         look_again: None,
     }
 }

@@ -1,0 +1,92 @@
+//! What is removed with a database. Pure.
+
+use daap_crds::{cnpg::Cluster, database::Removal, label};
+use kube::{Resource, ResourceExt as _};
+
+use super::super::{
+    observe::{Children, Observed},
+    plan::Child,
+};
+use crate::k8s::client::Lookup;
+
+/// The Cluster.
+pub fn cluster(cluster: &Cluster) -> Child {
+    Child::Cluster(Box::new(cluster.clone()))
+}
+
+/// What is left of a database whose Cluster is gone. What a restore from its archive needs may be kept.
+///
+/// The namespace's default-deny policy is the namespace's, not the database's.
+pub fn removable(observed: &Observed, keeps_archive: bool) -> Vec<Child> {
+    let uid = &observed.identity.uid;
+    let Children {
+        default_deny: _,
+        instance_policy,
+        pooler_policy,
+        application_secret,
+        observer_secret,
+        connection_secret,
+        ca_secret: _,
+        store_secret,
+        object_store,
+        source_store,
+        cluster: _,
+        pooler,
+        pooler_deployment: _,
+        scheduled_backup,
+        backups,
+        // Among the others, once it was made.
+        requested_backup: _,
+    } = &observed.children;
+    let mut left = Vec::new();
+    left.extend(ours(pooler, uid, Child::Pooler));
+    left.extend(ours(scheduled_backup, uid, Child::ScheduledBackup));
+    left.extend(
+        backups
+            .iter()
+            .filter(|backup| backup.metadata.deletion_timestamp.is_none())
+            .map(|backup| Child::Backup(Box::new(backup.clone()))),
+    );
+    left.extend(ours(source_store, uid, Child::ObjectStore));
+    for policy in [instance_policy, pooler_policy] {
+        left.extend(ours(policy, uid, Child::NetworkPolicy));
+    }
+    for secret in [application_secret, observer_secret, connection_secret] {
+        left.extend(ours(secret, uid, Child::Secret));
+    }
+    if !keeps_archive {
+        left.extend(ours(object_store, uid, Child::ObjectStore));
+        left.extend(ours(store_secret, uid, Child::Secret));
+    }
+    left
+}
+
+fn ours<K: Resource + Clone>(
+    lookup: &Lookup<K>,
+    uid: &str,
+    child: fn(Box<K>) -> Child,
+) -> Option<Child> {
+    let object = lookup.found()?;
+    let is_ours = object.labels().get(label::DATABASE_UID).map(String::as_str) == Some(uid);
+    let is_leaving = object.meta().deletion_timestamp.is_some();
+    (is_ours && !is_leaving).then(|| child(Box::new(object.clone())))
+}
+
+/// What a receipt says of objects that went with a Cluster.
+pub fn volumes(observed: &Observed) -> Vec<Removal> {
+    observed
+        .symptoms
+        .volumes
+        .iter()
+        .map(|volume| removal("PersistentVolumeClaim", volume.name_any()))
+        .collect()
+}
+
+/// What a receipt says of an object.
+pub fn removal(kind: &str, name: String) -> Removal {
+    Removal {
+        kind: kind.to_owned(),
+        name,
+        count: None,
+    }
+}

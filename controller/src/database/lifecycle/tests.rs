@@ -1,0 +1,414 @@
+//! Which way a database goes, and how an operation goes on.
+
+use daap_crds::{cnpg::Backup, database::Fence, reason::Reason};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
+use super::{
+    super::plan::{Deed, Trouble},
+    advance::{Finding, Progress, advance},
+    deed::{Stage, deed},
+    *,
+};
+use crate::{
+    database::observe::Observed,
+    fixtures::{at, database, from_yaml, settings, settled, tier_spec},
+    k8s::client::Lookup,
+};
+
+fn destroyed(status: &str) -> DaapDatabase {
+    let mut database = database();
+    database.spec.state = State::Destroyed;
+    database.status = Some(from_yaml(status));
+    database
+}
+
+fn forced(mut database: DaapDatabase, strategy: &str) -> DaapDatabase {
+    database.spec.destruction = Some(from_yaml(&format!("{{strategy: {strategy}, reason: why}}")));
+    database
+}
+
+/// A course in words.
+fn told(course: &Course) -> String {
+    match course {
+        Course::Run(operation) => format!("{:?} {}", operation.kind, operation.step),
+        Course::Cancel(operation) => format!("cancel {:?}", operation.kind),
+        other => format!("{other:?}"),
+    }
+}
+
+/// The whole table, so that a change of a rule shows as a change of a line.
+#[test]
+fn courses() {
+    let strategies = [Strategy::Freeze, Strategy::Archive, Strategy::Hard];
+    let mut table = Vec::new();
+    for phase in Phase::ALL {
+        for strategy in strategies {
+            let database = destroyed(&format!("phase: {phase}"));
+            let with = told(&course(&database, strategy, true, at(0)));
+            let without = told(&course(&database, strategy, false, at(0)));
+            table.push(format!(
+                "{phase} {strategy:?}: {with}; without data: {without}"
+            ));
+        }
+    }
+    insta::assert_snapshot!(table.join("\n"));
+}
+
+#[test]
+fn what_is_wanted_is_served() {
+    let active = |phase: &str| {
+        let mut database = database();
+        database.status = Some(from_yaml(&format!("phase: {phase}")));
+        told(&course(&database, Strategy::Freeze, true, at(0)))
+    };
+    for phase in ["provisioning", "ready", "error"] {
+        assert_eq!(active(phase), "Serve");
+    }
+    assert_eq!(active("frozen"), "Unfreeze Wake");
+    assert_eq!(active("archived"), "Rest(Archived)");
+}
+
+/// A deleted object destroys its data only where the tier does.
+#[test]
+fn a_deleted_object_of_a_tier_that_freezes_is_served_on() {
+    let mut database = database();
+    database.metadata.deletion_timestamp = Some(Time(at(0)));
+    assert_eq!(
+        course(&database, Strategy::Freeze, true, at(0)),
+        Course::Serve
+    );
+    assert_eq!(
+        told(&course(&database, Strategy::Archive, true, at(0))),
+        "Archive TryArchive"
+    );
+}
+
+fn running(kind: &str, step: &str, cancellable: bool) -> String {
+    format!(
+        "
+        phase: ready
+        operation:
+          {{id: 0c0e7c1e-2d1f-4d0a-9c6e-0a6f1c2d3e4f, kind: {kind}, step: {step}, since: '2027-01-15T08:00:00Z',
+            startedAt: '2027-01-15T08:00:00Z', cancellable: {cancellable},
+            steps: [{{name: {step}, startedAt: '2027-01-15T08:00:00Z'}}]}}
+        "
+    )
+}
+
+#[test]
+fn an_operation_goes_on_until_something_else_is_wanted() {
+    let archiving = destroyed(&running("Archive", "Verify", true));
+    assert_eq!(
+        told(&course(&archiving, Strategy::Archive, true, at(0))),
+        "Archive Verify"
+    );
+    let mut active = archiving.clone();
+    active.spec.state = State::Active;
+    assert_eq!(
+        told(&course(&active, Strategy::Archive, true, at(0))),
+        "cancel Archive"
+    );
+    assert_eq!(
+        told(&course(
+            &forced(archiving, "Hard"),
+            Strategy::Archive,
+            true,
+            at(0)
+        )),
+        "cancel Archive"
+    );
+
+    let deleting = destroyed(&running("Archive", "DeleteCluster", false));
+    let mut active = deleting.clone();
+    active.spec.state = State::Active;
+    for database in [deleting.clone(), active, forced(deleting, "Freeze")] {
+        assert_eq!(
+            told(&course(&database, Strategy::Archive, true, at(0))),
+            "Archive DeleteCluster"
+        );
+    }
+}
+
+#[test]
+fn an_archive_is_purged_when_its_time_is_over() {
+    let mut archived = destroyed("phase: archived");
+    archived.status.as_mut().unwrap().archived_until = Some(Time(at(100)));
+    assert_eq!(
+        course(&archived, Strategy::Archive, true, at(99)),
+        Course::Rest(Phase::Archived)
+    );
+    assert_eq!(
+        told(&course(&archived, Strategy::Archive, true, at(100))),
+        "Purge RemoveChildren"
+    );
+}
+
+#[test]
+fn an_operation_has_the_id_that_was_asked_for_once() {
+    let asked = "0c0e7c1e-2d1f-4d0a-9c6e-0a6f1c2d3e4f";
+    let mut database = destroyed("phase: ready");
+    database
+        .annotations_mut()
+        .insert(label::OPERATION.into(), asked.into());
+    let id = |database: &DaapDatabase, strategy| match course(database, strategy, true, at(0)) {
+        Course::Run(operation) => operation.id,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(id(&database, Strategy::Freeze), asked);
+    // The annotation is still there when the next one begins.
+    database.status = Some(from_yaml(&running("Freeze", "Hibernate", true)));
+    let status = database.status.as_mut().unwrap();
+    status.phase = Some(Phase::Frozen);
+    status.operation.as_mut().unwrap().result = Some(OperationResult::Succeeded);
+    let next = id(&forced(database.clone(), "Hard"), Strategy::Freeze);
+    assert_ne!(next, asked);
+    assert_eq!(
+        next,
+        id(&forced(database, "Hard"), Strategy::Freeze),
+        "a crash changes nothing"
+    );
+}
+
+#[test]
+fn a_restored_database_is_restored_once() {
+    let mut restored = database();
+    restored.spec.restore = Some(from_yaml("source: {name: ledger, uid: some-uid}"));
+    assert_eq!(
+        told(&course(&restored, Strategy::Hard, false, at(0))),
+        "Restore ClaimSource"
+    );
+    let mut failed = restored.clone();
+    failed.status = Some(from_yaml(&running("Restore", "FenceSource", false)));
+    failed
+        .status
+        .as_mut()
+        .unwrap()
+        .operation
+        .as_mut()
+        .unwrap()
+        .result = Some(OperationResult::Failed);
+    assert_eq!(
+        course(&failed, Strategy::Hard, false, at(0)),
+        Course::Unrestorable
+    );
+    failed.spec.state = State::Destroyed;
+    assert_eq!(
+        told(&course(&failed, Strategy::Archive, false, at(0))),
+        "Hard Quiesce"
+    );
+    restored.status = settled(tier_spec()).database.status;
+    assert_eq!(
+        course(&restored, Strategy::Hard, true, at(0)),
+        Course::Serve
+    );
+}
+
+/// An operation of a database that is settled, at a step since second 0, found so at second `now`.
+struct Scene {
+    observed: Observed,
+    operation: Operation,
+    now: i64,
+}
+
+impl Scene {
+    fn at(kind: OperationKind, step: Step) -> Self {
+        let id = "0c0e7c1e-2d1f-4d0a-9c6e-0a6f1c2d3e4f".to_owned();
+        Self {
+            observed: settled(tier_spec()),
+            operation: begin(id, kind, step, None, at(0)),
+            now: 0,
+        }
+    }
+
+    fn after(mut self, seconds: i64) -> Self {
+        self.now = seconds;
+        self
+    }
+
+    fn step(&self) -> Step {
+        Step::parse(&self.operation.step).unwrap()
+    }
+
+    fn deed(&self) -> Deed {
+        let spec = tier_spec();
+        let settings = settings();
+        let stage = Stage::new(
+            &self.observed,
+            &spec,
+            &settings,
+            &self.operation,
+            at(self.now),
+        );
+        deed(&stage, self.step())
+    }
+
+    fn advance(&self, finding: Finding) -> Progress {
+        let spec = tier_spec();
+        let settings = settings();
+        let stage = Stage::new(
+            &self.observed,
+            &spec,
+            &settings,
+            &self.operation,
+            at(self.now),
+        );
+        advance(&stage, self.step(), finding)
+    }
+}
+
+fn fence(second: i64) -> Fence {
+    Fence {
+        time: MicroTime(at(second)),
+        segment: "000000010000000000000007".into(),
+    }
+}
+
+#[test]
+fn a_fence_counts_when_it_is_archived() {
+    let mut scene = Scene::at(OperationKind::Archive, Step::Fence);
+    let fenced = scene.advance(Finding::Fenced(fence(3)));
+    assert_eq!(fenced.archived, None);
+    assert_eq!(fenced.operation.step, "AwaitFence");
+    scene.operation = fenced.operation;
+    let archived = scene.advance(Finding::Done);
+    assert_eq!(archived.archived, Some(fence(3)));
+    assert_eq!(archived.operation.step, "FinalBackup");
+}
+
+/// A segment of a primary that is none any more may never be archived.
+#[test]
+fn a_fence_that_does_not_arrive_is_made_anew() {
+    let scene = Scene::at(OperationKind::Archive, Step::AwaitFence);
+    let early = scene.advance(Finding::NotYet("no".into()));
+    assert_eq!(early.operation.step, "AwaitFence");
+    let late = Scene::at(OperationKind::Archive, Step::AwaitFence).after(61);
+    let progress = late.advance(Finding::NotYet("no".into()));
+    assert_eq!(progress.operation.step, "Fence");
+    assert_eq!(progress.operation.message.as_deref(), Some("no"));
+}
+
+/// However long its archive is broken, an archive that nobody forces removes nothing.
+#[test]
+fn an_archive_waits_for_ever() {
+    for step in [
+        Step::TryArchive,
+        Step::AwaitArchive,
+        Step::LockOut,
+        Step::EndSessions,
+        Step::Fence,
+        Step::AwaitFence,
+        Step::FinalBackup,
+        Step::Verify,
+        Step::VerifyAsleep,
+    ] {
+        let scene = Scene::at(OperationKind::Archive, step).after(1_000_000);
+        for finding in [
+            Finding::NotYet("no".into()),
+            Finding::Failed("no".into()),
+            Finding::Incomplete("no".into()),
+            Finding::GaveUp(Trouble::new(Reason::Unsupported, "no")),
+        ] {
+            let operation = scene.advance(finding).operation;
+            assert!(
+                Step::parse(&operation.step).unwrap().is_cancellable(),
+                "{step}"
+            );
+            assert_eq!(operation.result, None, "{step}");
+        }
+    }
+}
+
+/// What is lost by force is in the receipt.
+#[test]
+fn a_forced_archive_goes_on_and_says_what_is_lost() {
+    let mut scene = Scene::at(OperationKind::Archive, Step::AwaitArchive).after(121);
+    scene.operation.reason = Some("the bucket is gone for good".into());
+    let operation = scene.advance(Finding::NotYet("no".into())).operation;
+    assert_eq!(operation.step, "DeleteCluster");
+    assert_eq!(operation.receipt[0].kind, "Lost");
+    assert!(!operation.cancellable);
+}
+
+/// A freeze does not depend on the archive: the data stays where it is.
+#[test]
+fn a_freeze_ends_without_an_archive() {
+    let late = |step| {
+        let scene = Scene::at(OperationKind::Freeze, step).after(121);
+        scene.advance(Finding::Failed("no".into())).operation.step
+    };
+    assert_eq!(late(Step::AwaitFence), "Hibernate");
+    assert_eq!(late(Step::Fence), "Hibernate");
+    assert_eq!(late(Step::LockOut), "Isolate");
+    assert_eq!(late(Step::Hibernate), "Isolate");
+}
+
+#[test]
+fn a_last_backup_is_named_before_it_is_made() {
+    let mut scene = Scene::at(OperationKind::Archive, Step::FinalBackup);
+    assert!(matches!(scene.deed(), Deed::Proceed));
+    scene.operation = scene.advance(Finding::Done).operation;
+    assert_eq!(
+        scene.operation.backup.as_deref(),
+        Some("orders-last-0c0e7c1e-0")
+    );
+    assert_eq!(scene.operation.step, "FinalBackup");
+    let Deed::Back(backup) = scene.deed() else {
+        panic!("it is made")
+    };
+    let played = |phase: &str| Backup {
+        status: Some(from_yaml(&format!("phase: {phase}"))),
+        ..(*backup).clone()
+    };
+    scene.observed.children.backups = vec![played("failed")];
+    assert!(matches!(scene.deed(), Deed::GiveUp(_)));
+    let again = scene
+        .advance(Finding::GaveUp(Trouble::new(Reason::Unsupported, "no")))
+        .operation;
+    assert_eq!(
+        (again.backup, again.attempts),
+        (None, 1),
+        "and then another one"
+    );
+    scene.observed.children.backups = vec![played("completed")];
+    assert!(matches!(scene.deed(), Deed::Settle));
+}
+
+/// Only the Cluster that was written down is removed.
+#[test]
+fn a_cluster_of_somebody_else_stays() {
+    let mut scene = Scene::at(OperationKind::Hard, Step::DeleteCluster);
+    assert!(matches!(scene.deed(), Deed::Remove(_)));
+    let Lookup::Found(cluster) = &mut scene.observed.children.cluster else {
+        panic!("there is one")
+    };
+    cluster.metadata.uid = Some("another".into());
+    assert!(matches!(scene.deed(), Deed::Proceed));
+}
+
+/// A source is purged when nobody reads it any more.
+#[test]
+fn what_is_being_read_is_not_purged() {
+    let mut scene = Scene::at(OperationKind::Hard, Step::Purge);
+    assert!(matches!(scene.deed(), Deed::Purge(_)));
+    scene.observed.readers = vec!["copy".into()];
+    let Deed::Wait(message) = scene.deed() else {
+        panic!("it waits")
+    };
+    assert!(message.contains("copy"), "{message}");
+}
+
+#[test]
+fn a_late_writer_makes_the_purge_look_again() {
+    let scene = Scene::at(OperationKind::Hard, Step::Recheck).after(60);
+    let purged = |count| Finding::Purged {
+        count,
+        url: "s3://backups/a/b/".into(),
+        left: None,
+    };
+    let again = scene.advance(purged(1));
+    assert_eq!((again.ended, again.operation.since), (None, Time(at(60))));
+    assert_eq!(again.operation.receipt[0].count, Some(1));
+    let done = scene.advance(purged(0));
+    assert_eq!(done.ended, Some(Phase::Deleted));
+    assert_eq!(done.operation.result, Some(OperationResult::Succeeded));
+}
