@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use daap_controller::{
     database::{
         build,
-        plan::{Desired, Identity, Password},
+        plan::{Access, Desired, Identity, Password},
     },
     settings::Settings,
     tenant_sql::Tenant,
@@ -172,6 +172,8 @@ fn cluster() -> Result<Cluster> {
         observer_password: Password::new(OBSERVER_PASSWORD.to_owned()),
         certificate_authority: None,
         store: None,
+        access: Access::Open,
+        keeps_backups: false,
     };
     let settings = Settings::from_defaults()?;
     Ok(build::build(&desired, &settings)?.cluster)
