@@ -2,6 +2,8 @@
 //!
 //! One test, because one node costs more than everything that is asked of it. Each function below is one promise.
 
+mod backups;
+
 use std::{
     path::Path,
     time::{Duration, Instant},
@@ -92,6 +94,18 @@ async fn run(directory: &Path) -> Result<()> {
         .await?;
     progress
         .step("backup", the_first_backup_succeeds(&again, &mut pooled))
+        .await?;
+    progress
+        .step(
+            "backup on demand",
+            backups::a_backup_is_made_on_demand(&again, &mut pooled),
+        )
+        .await?;
+    progress
+        .step(
+            "broken archives",
+            backups::a_broken_archive_is_told_and_repaired(&again),
+        )
         .await?;
     replicated.await_ready(&again, progress).await?;
     progress

@@ -26,6 +26,10 @@ const RECENT: usize = 100;
 /// How many failed base backups are kept. Each says little that the one before did not.
 const FAILED: usize = 10;
 
+/// What is said when base backups are gone that were there.
+const EMPTIED: &str = "No base backup is left in the object store, although there were some: nothing can be restored \
+                       until the next one is taken.";
+
 /// What is said of the backups, and what is done about them.
 #[derive(Default)]
 pub(super) struct Account {
@@ -178,6 +182,9 @@ impl View<'_> {
         let (failure, why) = self.last_failure();
         let (healthy, message) = match (archiving.status, self.base_backup(last_backup)) {
             (Some(false), _) => (Some(false), Some(archiving.message.clone())),
+            (_, Some(false)) if failure.is_none() && self.is_emptied() => {
+                (Some(false), Some(EMPTIED.to_owned()))
+            }
             (_, Some(false)) => (Some(false), Some(failed_message(why.as_deref()))),
             (Some(true), Some(true)) => (Some(true), None),
             _ => (None, None),
@@ -241,11 +248,17 @@ impl View<'_> {
         match (self.last_success(), self.last_failure().0) {
             (None, None) => match condition {
                 Some(condition) if condition.reason == "LastBackupFailed" => Some(false),
-                Some(condition) if condition.status == "True" => Some(true),
+                Some(condition) if condition.status == "True" => Some(!self.is_emptied()),
                 _ => None,
             },
             (success, failure) => Some(success >= failure),
         }
+    }
+
+    /// Whether there were base backups, and none is left. Where a bucket is gone, Barman makes it anew and archives on,
+    /// and the plugin takes away the objects of what it does not find any more.
+    fn is_emptied(&self) -> bool {
+        self.previous.last_success_at.is_some() && self.last_success().is_none()
     }
 
     /// When the next base backup is due, unless the schedule rests.

@@ -188,6 +188,25 @@ fn remembers_what_is_not_there_any_more() {
     assert!(after.recent.is_empty());
 }
 
+/// Where the bucket was removed, archiving goes on in a new one as if nothing had happened.
+#[test]
+fn an_emptied_archive_is_not_healthy() {
+    let mut observed = settle(with_backups(vec![completed(7)]));
+    assert_eq!(status(&observed).healthy, Some(true));
+    observed.children.backups.clear();
+    observed = with_cluster(observed, |cluster| {
+        let succeeded = condition("LastBackupSucceeded", "True", "LastBackupSucceeded");
+        cluster.status.as_mut().unwrap().conditions.push(succeeded);
+    });
+    let emptied = status(&observed);
+    assert_eq!(
+        (emptied.healthy, emptied.message.as_deref()),
+        (Some(false), Some(EMPTIED))
+    );
+    let again = settle(observed);
+    assert_eq!(Some(status(&again)), again.database.status.unwrap().backup);
+}
+
 #[test]
 fn says_the_same_again() {
     let observed = settle(with_backups(vec![failed(8), completed(7)]));
