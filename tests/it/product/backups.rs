@@ -171,7 +171,7 @@ impl<'a> Fragile<'a> {
         let [program, arguments @ ..] = command else {
             return Ok(());
         };
-        let mut run = self.installation.site.cluster().node()?.command(program);
+        let mut run = self.installation.site.cluster().node()?.command(program)?;
         let output = run.args(arguments).output()?;
         ensure!(
             output.status.success(),
