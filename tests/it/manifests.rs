@@ -8,12 +8,13 @@ use daap_tests::{
         artifacts::{Image, image_name},
         control_plane::ControlPlane,
         manifest,
+        scratch::Scratch,
     },
     installation::kubectl::Kubectl,
 };
 use k8s_openapi::api::{apps::v1::Deployment, rbac::v1::PolicyRule};
 use kube::{Api, api::DynamicObject};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const OVERLAYS: [&str; 3] = ["node", "k3d", "production"];
 
@@ -222,6 +223,58 @@ async fn plaintext_never_reaches_the_metadata_database() {
             "TLSv1.3"
         );
     }
+}
+
+/// Every overlay that makes the metadata database backs it up, to where nothing of a tenant is.
+#[tokio::test]
+async fn the_metadata_database_is_backed_up() {
+    for overlay in OVERLAYS {
+        let objects = build(&format!("overlays/{overlay}")).await;
+        let archiver = &of_kind(&objects, "Cluster")[0].data["spec"]["plugins"][0];
+        assert_eq!(archiver["isWALArchiver"], true, "{overlay}");
+        let stores = of_kind(&objects, "ObjectStore");
+        let store = stores[0];
+        let name = store.metadata.name.as_deref().unwrap();
+        assert_eq!(archiver["parameters"]["barmanObjectName"], name);
+        let configuration = &store.data["spec"]["configuration"];
+        assert_eq!(
+            configuration["destinationPath"],
+            "s3://daap-backups/daap-system/"
+        );
+        let schedule = &of_kind(&objects, "ScheduledBackup")[0].data["spec"];
+        assert_eq!(schedule["cluster"]["name"], "daap-metadata");
+        assert_eq!(schedule["backupOwnerReference"], "none");
+    }
+}
+
+/// A restored metadata database reads what its predecessor archived, and archives under another name.
+#[tokio::test]
+async fn the_metadata_database_is_restored_beside_what_it_was() {
+    let overlay = Scratch::new("restore").unwrap();
+    // kustomize takes relative paths only.
+    let up = "../".repeat(overlay.path().components().count());
+    let manifests = manifests().to_str().unwrap().to_owned();
+    let kustomization = json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [format!("{up}{manifests}/overlays/node")],
+        "components": [format!("{up}{manifests}/components/metadata-restore")],
+    });
+    let file = overlay.path().join("kustomization.yaml");
+    fs::write(file, kustomization.to_string()).unwrap();
+
+    let control_plane = ControlPlane::start("restore").await.unwrap();
+    let kubectl = Kubectl::new(control_plane.kubeconfig()).await.unwrap();
+    kubectl.apply(overlay.path()).await.unwrap();
+    let cluster = "cluster.postgresql.cnpg.io/daap-metadata";
+    let get = ["get", "--namespace=daap-system", "--output=json", cluster];
+    let cluster: Value = serde_json::from_str(&kubectl.run(&get).await.unwrap()).unwrap();
+    let spec = &cluster["spec"];
+    assert!(spec["bootstrap"]["initdb"].is_null(), "{spec}");
+    let archived = "/spec/externalClusters/0/plugin/parameters/serverName";
+    assert_eq!(cluster.pointer(archived).unwrap(), "daap-metadata-1");
+    let archives = &spec["plugins"][0]["parameters"];
+    assert_eq!(archives["serverName"], "daap-metadata-2");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What is made for a database, and the namespace it is made in.
 
+use daap_tests::cluster::manifest;
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::*;
@@ -279,6 +280,31 @@ async fn a_released_namespace_is_emptied() {
             .await
             .unwrap_err();
     }
+}
+
+/// The metadata database is no tenant's, and a policy of its own keeps it.
+#[tokio::test]
+async fn the_metadata_database_stays() {
+    let guarded = Guarded::start("metadata").await;
+    let policy = manifest::parse(include_str!(
+        "../../../manifests/components/metadata-database/guard.yaml"
+    ));
+    manifest::apply(&guarded.world.client, policy.unwrap())
+        .await
+        .unwrap();
+    let mut metadata = cluster();
+    metadata["metadata"] = json!({"name": "daap-metadata", "namespace": "daap-system"});
+    let mut other = metadata.clone();
+    other["metadata"]["name"] = json!("other");
+    let metadata = guarded.create(metadata).await;
+    let words = ["holds DAAP's API keys and audit log"];
+    guarded
+        .assert_only(&[], &metadata, Wish::Delete, &words)
+        .await;
+    let other = guarded.create(other).await;
+    guarded.assert_everybody(&other, Wish::Delete).await;
+    guarded.change(&metadata, release(&metadata)).await;
+    guarded.assert_everybody(&metadata, Wish::Delete).await;
 }
 
 /// Without the names of who may pass, nobody passes, and names can be changed while the cluster runs.

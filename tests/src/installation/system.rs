@@ -33,13 +33,16 @@ const CERTIFICATE: &str = "daap-facade-tls";
 /// The Secret with the keys of the S3 server, as the sample object store names it.
 const OBJECT_STORE_CREDENTIALS: &str = "daap-s3-credentials";
 
+/// The Secret with the keys of the S3 server, as the component `metadata-backup` names it.
+const METADATA_BACKUP: &str = "daap-metadata-backup";
+
 /// The programs of DAAP, by Deployment.
 const PROGRAMS: [(&str, Image); 2] = [
     ("daap-controller", Image::DaapController),
     ("daap-facade", Image::DaapFacade),
 ];
 
-/// Makes what the manifests expect to be there: the namespace and two Secrets. Returns the certificate authority of the
+/// Makes what the manifests expect to be there: the namespace and three Secrets. Returns the certificate authority of the
 /// REST API, which stays the same for as long as the cluster lives.
 pub async fn prepare(site: &Site) -> Result<String> {
     let namespace = object(
@@ -51,7 +54,16 @@ pub async fn prepare(site: &Site) -> Result<String> {
         "Opaque",
         json!({ "accessKeyId": store.access_key, "secretAccessKey": store.secret_key }),
     )?;
-    manifest::apply(site.client(), vec![namespace, credentials]).await?;
+    let backup = secret(
+        METADATA_BACKUP,
+        "Opaque",
+        json!({
+            "ACCESS_KEY_ID": store.access_key,
+            "SECRET_ACCESS_KEY": store.secret_key,
+            "REGION": store.region,
+        }),
+    )?;
+    manifest::apply(site.client(), vec![namespace, credentials, backup]).await?;
 
     let api: Api<Secret> = Api::namespaced(site.client().clone(), SYSTEM_NAMESPACE);
     let existing = api
