@@ -421,6 +421,9 @@ pub struct Extension {
     pub version: String,
 }
 
+/// How many things a receipt names: more than the base backups of an hourly schedule in two months.
+pub const LONGEST_RECEIPT: usize = 2000;
+
 /// What is going on with a database, or was last.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -465,7 +468,7 @@ pub struct Operation {
     pub backup: Option<String>,
     /// What it removed.
     #[serde(default)]
-    #[schemars(length(max = 200))]
+    #[schemars(length(max = LONGEST_RECEIPT))]
     pub receipt: Vec<Removal>,
 }
 

@@ -6,7 +6,7 @@ use daap_crds::{
     DaapDatabase, Phase,
     cnpg::{Backup, Cluster, ObjectStore, Pooler, ScheduledBackup},
     condition::Fact,
-    database::{AdmissionStatus, BackupStatus, Incarnation, Operation},
+    database::{AdmissionStatus, BackupStatus, Incarnation, Operation, Removal},
     name::{DatabaseName, TeamName},
     reason::Reason,
     tier::DaapTierSpec,
@@ -113,6 +113,8 @@ pub enum Deed {
     Back(Box<Backup>),
     /// Shows that everything committed before the fence can be restored.
     Verify(Archive, String),
+    /// Writes down what is about to be removed, so that a receipt names it whatever happens then.
+    List(Vec<Removal>),
     /// Removes objects.
     Remove(Vec<Child>),
     /// Removes what is in the archive, as much as one run may take.

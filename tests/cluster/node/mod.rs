@@ -28,7 +28,7 @@ use std::{
     fs::{self, File},
     io::Write,
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -87,6 +87,13 @@ impl Node {
             .args(["--mount", "--net", "--pid", "--uts", "--ipc", "--"])
             .arg(program);
         Ok(command)
+    }
+
+    /// The directory of the S3 server's bucket, seen from outside the node. Each object is a file.
+    pub fn bucket(&self) -> Result<PathBuf> {
+        let bucket = self.object_store()?.bucket;
+        let root = format!("/proc/{}/root/var/lib/s3", self.init.number());
+        Ok(Path::new(&root).join(bucket))
     }
 
     /// The S3 server that runs in the node.

@@ -3,6 +3,9 @@
 //! One test, because one node costs more than everything that is asked of it. Each function below is one promise.
 
 mod backups;
+mod destruction;
+mod recovery;
+mod scribe;
 
 use std::{
     path::Path,
@@ -108,6 +111,33 @@ async fn run(directory: &Path) -> Result<()> {
         )
         .await?;
     replicated.await_ready(&again, progress).await?;
+    progress
+        .step("restores", recovery::restores_are_exact(&again, progress))
+        .await?;
+    progress
+        .step(
+            "hard delete",
+            destruction::a_hard_delete_removes_one_prefix(&again, progress),
+        )
+        .await?;
+    progress
+        .step(
+            "freeze",
+            destruction::frozen_is_closed_and_whole(&again, &mut pooled, progress),
+        )
+        .await?;
+    progress
+        .step(
+            "failover",
+            destruction::a_killed_primary_loses_nothing(&again, &mut replicated),
+        )
+        .await?;
+    progress
+        .step(
+            "archive",
+            destruction::an_archive_keeps_every_commit(&again, progress),
+        )
+        .await?;
     progress
         .step("permissions", permissions_are_enough(&again))
         .await

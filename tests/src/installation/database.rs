@@ -87,17 +87,67 @@ impl Database {
         .await
     }
 
+    /// Asks for a copy of it as it was at `target`, an instant in RFC 3339; at the end, without one.
+    pub async fn restore(
+        &self,
+        installation: &Installation,
+        name: &'static str,
+        target: Option<&str>,
+    ) -> Result<Self> {
+        let path = format!("/databases/{}/restore", self.id()?);
+        let body = json!({ "name": name, "target_time": target });
+        let answer = installation.team.post(&path, &body).await?;
+        let record = answer.expect(StatusCode::CREATED)?;
+        Ok(Self { record, name })
+    }
+
+    /// Destroys it as its tier says.
+    pub async fn destroy(&mut self, installation: &Installation) -> Result<()> {
+        let path = format!("/databases/{}", self.id()?);
+        let answer = installation.team.delete(&path).await?;
+        self.record = answer.expect(StatusCode::ACCEPTED)?;
+        Ok(())
+    }
+
+    /// Returns when it has a status, with a line for each step on the way.
+    pub async fn await_status(
+        &mut self,
+        installation: &Installation,
+        status: &str,
+        progress: Progress,
+    ) -> Result<()> {
+        let mut told = String::new();
+        let what = format!("the database {} being {status}", self.name);
+        wait::until(&what, PATIENCE, async || {
+            self.look(installation).await?;
+            let operation = &self.record["operation"];
+            let state = format!(
+                "{} {} {}",
+                self.state(),
+                operation["step"].as_str().unwrap_or_default(),
+                operation["message"].as_str().unwrap_or_default()
+            );
+            if state != told {
+                progress.say(&format!("  {}: {state}", self.name));
+                told.clone_from(&state);
+            }
+            ensure!(self.record["status"] == status, "{state}");
+            Ok(())
+        })
+        .await
+    }
+
+    fn id(&self) -> Result<&str> {
+        self.record["id"]
+            .as_str()
+            .context("a database without an id")
+    }
+
     /// Asks the REST API how it is, after a pause.
     pub async fn look(&mut self, installation: &Installation) -> Result<()> {
         tokio::time::sleep(PAUSE).await;
-        let id = self.record["id"]
-            .as_str()
-            .context("a database without an id")?;
-        self.record = installation
-            .team
-            .get(&format!("/databases/{id}"))
-            .await?
-            .expect(StatusCode::OK)?;
+        let path = format!("/databases/{}", self.id()?);
+        self.record = installation.team.get(&path).await?.expect(StatusCode::OK)?;
         Ok(())
     }
 

@@ -439,10 +439,18 @@ impl<'a> Bound<'a> {
             self.now,
         );
         let deed = deed(&stage, step);
+        let access = step.access();
+        if access == Some(Access::Open) {
+            // It is still what it was, for everybody.
+            let mut converge = self.serve();
+            converge.assessment.operation = Some(operation);
+            converge.deed = Some(deed);
+            return converge;
+        }
         let doing = step.doing().to_owned();
         let mut converge = self.say(Health::Operating { doing }, operation);
         converge.deed = Some(deed);
-        converge.desired = step.access().and_then(|access| self.desired_at(access));
+        converge.desired = access.and_then(|access| self.desired_at(access));
         converge
     }
 

@@ -2,7 +2,9 @@
 
 use daap_crds::{
     Phase,
-    database::{Fence, Operation, OperationKind, OperationResult, OperationStep, Removal},
+    database::{
+        Fence, LONGEST_RECEIPT, Operation, OperationKind, OperationResult, OperationStep, Removal,
+    },
     reason::Reason,
     retention::Retention,
 };
@@ -34,8 +36,8 @@ pub enum Finding {
     GaveUp(Trouble),
     /// A fence was committed.
     Fenced(Fence),
-    /// Objects were asked to go.
-    Removed(Vec<Removal>),
+    /// This is about to be removed.
+    Listed(Vec<Removal>),
     /// So many things were removed from the archive.
     Purged {
         /// How many.
@@ -207,10 +209,7 @@ impl Progress {
             Finding::Incomplete(message) => self.not_yet(stage, step, &message),
             Finding::GaveUp(trouble) => self.gave_up(stage, step, trouble),
             Finding::Fenced(fence) => self.fenced(stage, step, fence),
-            Finding::Removed(removals) => {
-                if step == Step::DeleteCluster {
-                    self.receive(children::volumes(stage.observed));
-                }
+            Finding::Listed(removals) => {
                 self.receive(removals);
                 Next::Stay
             }
@@ -346,10 +345,9 @@ impl Progress {
     }
 
     fn receive(&mut self, removals: Vec<Removal>) {
-        const MOST: usize = 200;
         for removal in removals {
             let receipt = &mut self.operation.receipt;
-            if receipt.len() < MOST && !receipt.contains(&removal) {
+            if receipt.len() < LONGEST_RECEIPT && !receipt.contains(&removal) {
                 receipt.push(removal);
             }
         }

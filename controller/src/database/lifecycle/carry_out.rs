@@ -2,14 +2,13 @@
 //!
 //! In: a [`Deed`]. Out: a [`Finding`]. What is not answered is a finding too: the operation says so, and tries again.
 
-use daap_crds::{database::Removal, label};
+use daap_crds::label;
 use kube::ResourceExt as _;
 use serde_json::json;
 
 use super::{
     super::plan::{Archive, Child, Claimed, Deed, Store},
     advance::Finding,
-    children::removal,
 };
 use crate::{
     archive::{Left, Segment},
@@ -33,6 +32,7 @@ pub async fn carry_out(context: &Context, deed: Deed, applied: bool) -> Result<F
         Deed::Wait(message) => Finding::NotYet(message),
         Deed::Proceed => Finding::Done,
         Deed::GiveUp(trouble) => Finding::GaveUp(trouble),
+        Deed::List(removals) => Finding::Listed(removals),
         // Nothing is tried on what was only just written.
         _ if !applied => Finding::NotYet("its objects take over what was written".to_owned()),
         Deed::Settle => Finding::Done,
@@ -126,9 +126,8 @@ async fn purge(context: &Context, store: &Store) -> Finding {
 }
 
 async fn remove(context: &Context, children: Vec<Child>) -> Result<Finding, CallError> {
-    let mut removed = Vec::new();
     for child in children {
-        removed.push(match child {
+        match child {
             Child::Cluster(object) => delete(context, &*object).await?,
             Child::Pooler(object) => delete(context, &*object).await?,
             Child::ScheduledBackup(object) => delete(context, &*object).await?,
@@ -136,12 +135,12 @@ async fn remove(context: &Context, children: Vec<Child>) -> Result<Finding, Call
             Child::ObjectStore(object) => delete(context, &*object).await?,
             Child::Secret(object) => delete(context, &*object).await?,
             Child::NetworkPolicy(object) => delete(context, &*object).await?,
-        });
+        }
     }
-    Ok(Finding::Removed(removed))
+    Ok(Finding::NotYet("its objects go".to_owned()))
 }
 
-async fn delete<K: Object>(context: &Context, object: &K) -> Result<Removal, CallError> {
+async fn delete<K: Object>(context: &Context, object: &K) -> Result<(), CallError> {
     match context.writer.delete(object).await {
         // Somebody was faster; it is gone, and that is what was wanted.
         Err(error) if error.status().is_some_and(|status| status.code == 404) => {}
@@ -149,7 +148,7 @@ async fn delete<K: Object>(context: &Context, object: &K) -> Result<Removal, Cal
     }
     let (kind, name) = (K::kind(&()), object.name_any());
     tracing::info!(%kind, namespace = object.namespace(), name, "removed a child");
-    Ok(removal(&kind, name))
+    Ok(())
 }
 
 /// Adds a reader to the source's mark, which the source takes away when the reader has read.

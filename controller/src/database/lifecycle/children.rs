@@ -82,6 +82,22 @@ pub fn volumes(observed: &Observed) -> Vec<Removal> {
         .collect()
 }
 
+/// What a receipt says of an object that is removed by itself.
+pub fn removal_of(child: &Child) -> Removal {
+    fn told<K: Resource<DynamicType = ()>>(object: &K) -> Removal {
+        removal(&K::kind(&()), object.name_any())
+    }
+    match child {
+        Child::Cluster(object) => told(&**object),
+        Child::Pooler(object) => told(&**object),
+        Child::ScheduledBackup(object) => told(&**object),
+        Child::Backup(object) => told(&**object),
+        Child::ObjectStore(object) => told(&**object),
+        Child::Secret(object) => told(&**object),
+        Child::NetworkPolicy(object) => told(&**object),
+    }
+}
+
 /// What a receipt says of an object.
 pub fn removal(kind: &str, name: String) -> Removal {
     Removal {

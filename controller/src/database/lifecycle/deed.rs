@@ -3,7 +3,9 @@
 use daap_crds::{
     cnpg::{self, Cluster},
     condition,
-    database::{Fence, Incarnation, Operation, OperationKind, RestoredFrom},
+    database::{
+        Fence, Incarnation, LONGEST_RECEIPT, Operation, OperationKind, Removal, RestoredFrom,
+    },
     label,
     reason::Reason,
     tier::DaapTierSpec,
@@ -15,7 +17,7 @@ use super::{
     super::{
         build,
         observe::{Observed, Source, SourceLookup, StoreLookup},
-        plan::{Archive, Claimed, Deed, Store, Trouble},
+        plan::{Archive, Child, Claimed, Deed, Store, Trouble},
     },
     children,
     step::Step,
@@ -231,7 +233,9 @@ impl<'a> Stage<'a> {
     fn delete_cluster(&self) -> Deed {
         match self.cluster {
             Some(cluster) if cluster.metadata.deletion_timestamp.is_none() => {
-                Deed::Remove(vec![children::cluster(cluster)])
+                let mut taken = children::volumes(self.observed);
+                taken.push(children::removal("Cluster", cluster.name_any()));
+                self.remove(vec![children::cluster(cluster)], taken)
             }
             Some(_) => Deed::Wait("its Cluster is being removed".to_owned()),
             None => Deed::Proceed,
@@ -254,7 +258,18 @@ impl<'a> Stage<'a> {
         if left.is_empty() {
             Deed::Proceed
         } else {
+            let taken = left.iter().map(children::removal_of).collect();
+            self.remove(left, taken)
+        }
+    }
+
+    /// Removes objects that the receipt names already, or lets it name them first.
+    fn remove(&self, left: Vec<Child>, mut taken: Vec<Removal>) -> Deed {
+        taken.retain(|removal| !self.operation.receipt.contains(removal));
+        if taken.is_empty() || self.operation.receipt.len() >= LONGEST_RECEIPT {
             Deed::Remove(left)
+        } else {
+            Deed::List(taken)
         }
     }
 

@@ -377,6 +377,12 @@ fn a_last_backup_is_named_before_it_is_made() {
 #[test]
 fn a_cluster_of_somebody_else_stays() {
     let mut scene = Scene::at(OperationKind::Hard, Step::DeleteCluster);
+    // First it is written down, so that the receipt names it also after a crash.
+    let Deed::List(taken) = scene.deed() else {
+        panic!("it is written down")
+    };
+    scene.operation = scene.advance(Finding::Listed(taken)).operation;
+    assert_eq!(scene.operation.receipt[0].name, "orders");
     assert!(matches!(scene.deed(), Deed::Remove(_)));
     let Lookup::Found(cluster) = &mut scene.observed.children.cluster else {
         panic!("there is one")

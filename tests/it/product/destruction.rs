@@ -1,0 +1,400 @@
+//! Databases that are frozen, archived and destroyed, and one whose primary dies, all while somebody writes.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use daap_tests::{
+    cluster::{progress::Progress, wait},
+    installation::{Installation, SYSTEM_NAMESPACE, database::Database},
+};
+use tokio::process::Command;
+
+use super::{
+    PATIENCE,
+    recovery::{await_recoverable, make_recoverable, make_tier, open},
+    refused,
+    scribe::{Door, Scribe},
+};
+
+const NAMESPACE: &str = "--namespace=daap-team-shop";
+
+/// Frozen is closed at every door, stays closed when everything restarts, and opens as it was.
+pub async fn frozen_is_closed_and_whole(
+    installation: &Installation,
+    database: &mut Database,
+    progress: Progress,
+) -> Result<()> {
+    let door = open(installation, database, 5521).await?;
+    door.make_table().await?;
+    door.write(1).await?;
+    let pooler = pooler_door(installation, database).await?;
+    pooler.query("SELECT 1").await?;
+    let before = database.secret(installation).await?;
+    let checksum = door.query(CHECKSUM).await?;
+    let mut session = hold_session(&door).await?;
+
+    database.destroy(installation).await?;
+    database
+        .await_status(installation, "frozen", progress)
+        .await?;
+    let ended = tokio::time::timeout(PATIENCE, session.wait()).await;
+    ensure!(
+        !ended.context("a session lives on")??.success(),
+        "a session was not ended"
+    );
+    for door in [&door, &pooler] {
+        ensure!(
+            door.query("SELECT 1").await.is_err(),
+            "a frozen database lets in"
+        );
+    }
+
+    restart(installation, SYSTEM_NAMESPACE, "daap-controller").await?;
+    restart(installation, "cnpg-system", "cnpg-controller-manager").await?;
+    let name = database.record["name"]
+        .as_str()
+        .context("a name")?
+        .to_owned();
+    let pods = format!("--selector=cnpg.io/cluster={name}");
+    wait::until("no pod, with everybody back", PATIENCE, async || {
+        let pods = ["get", "pods", NAMESPACE, &pods, "--output=name"];
+        let pods = installation.kubectl.run(&pods).await?;
+        ensure!(pods.is_empty(), "{pods}");
+        database.look(installation).await?;
+        ensure!(
+            database.record["status"] == "frozen",
+            "{}",
+            database.record["status"]
+        );
+        Ok(())
+    })
+    .await?;
+
+    let id = database.record["id"].as_str().context("an id")?.to_owned();
+    let path = format!("/databases/{id}/unfreeze");
+    let answer = installation
+        .team
+        .post(&path, &serde_json::json!({}))
+        .await?;
+    answer.expect(http::StatusCode::ACCEPTED)?;
+    database
+        .await_status(installation, "ready", progress)
+        .await?;
+    ensure!(
+        database.secret(installation).await? == before,
+        "other credentials"
+    );
+    let door = open(installation, database, 5521).await?;
+    ensure!(door.query(CHECKSUM).await? == checksum, "other data");
+    pooler.query("SELECT 1").await?;
+    // Also what was written before is still written down, and more can be.
+    door.write(2).await.map(drop)
+}
+
+/// Tells apart what is in the table, row by row with its place on disk.
+const CHECKSUM: &str =
+    "SELECT md5(string_agg(ctid::text || xmin::text || n::text, ',' ORDER BY n)) FROM numbers";
+
+async fn pooler_door(installation: &Installation, database: &Database) -> Result<Door> {
+    let host = database.record["connection"]["pooler_host"]
+        .as_str()
+        .context("no pooler")?;
+    let login = database.log_in(installation, host, 5522).await?;
+    let directory = installation.environment.directory.join("pooler");
+    std::fs::create_dir_all(&directory)?;
+    Ok(Door {
+        file: login.write(&directory)?,
+        connection: format!("service={}", login.name),
+    })
+}
+
+/// A session in the middle of a transaction.
+async fn hold_session(door: &Door) -> Result<tokio::process::Child> {
+    let mut command = Command::new("psql");
+    command
+        .env("PGSERVICEFILE", &door.file)
+        .args(["--no-psqlrc", "--set=ON_ERROR_STOP=1", &door.connection])
+        .args(["--command", "BEGIN", "--command", "SELECT pg_sleep(3600)"])
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true);
+    let session = command.spawn().context("running psql")?;
+    let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(3600)' AND pid <> pg_backend_pid()";
+    wait::until("a session in a transaction", PATIENCE, async || {
+        ensure!(door.query(sleeping).await? == "1");
+        Ok(())
+    })
+    .await?;
+    Ok(session)
+}
+
+async fn restart(installation: &Installation, namespace: &str, name: &str) -> Result<()> {
+    let (namespace, name) = (
+        format!("--namespace={namespace}"),
+        format!("deployment/{name}"),
+    );
+    let kubectl = &installation.kubectl;
+    kubectl
+        .run(&["rollout", "restart", &namespace, &name])
+        .await?;
+    let status = ["rollout", "status", &namespace, &name, "--timeout=5m"];
+    kubectl.run(&status).await.map(drop)
+}
+
+/// Nothing is deleted while the archive is broken; after it is repaired, every acknowledged row is in a copy.
+pub async fn an_archive_keeps_every_commit(
+    installation: &Installation,
+    progress: Progress,
+) -> Result<()> {
+    make_tier(installation, "vaulted", "archive").await?;
+    let mut source = make_recoverable(installation, "vaulted", "vaulted", progress).await?;
+    let door = open(installation, &source, 5531).await?;
+    door.make_table().await?;
+    let scribe = Scribe::start(door, 1);
+    let broken = BrokenStore::new(installation).await?;
+    source.destroy(installation).await?;
+    wait::until("the archive being waited for", PATIENCE, async || {
+        source.look(installation).await?;
+        let operation = &source.record["operation"];
+        ensure!(
+            operation["kind"] == "archive" && operation["message"].is_string(),
+            "{operation}"
+        );
+        ensure!(operation["step"] != "DeleteCluster", "{operation}");
+        Ok(())
+    })
+    .await?;
+    let written = scribe.count();
+    wait::until("writes going on", PATIENCE, async || {
+        ensure!(scribe.count() > written);
+        Ok(())
+    })
+    .await?;
+    broken.repair(installation).await?;
+    source
+        .await_status(installation, "archived", progress)
+        .await?;
+    let acknowledged = scribe.stop().await?;
+    let gone = ["get", "clusters.postgresql.cnpg.io", "vaulted", NAMESPACE];
+    refused(installation.kubectl.run(&gone).await, "not found")?;
+
+    let mut copy = source.restore(installation, "unvaulted", None).await?;
+    copy.await_ready(installation, progress).await?;
+    let door = open(installation, &copy, 5532).await?;
+    let rows = door.rows().await?;
+    let kept: Vec<&str> = rows.split(',').collect();
+    let lost: Vec<_> = acknowledged
+        .iter()
+        .filter(|n| !kept.contains(&&*n.to_string()))
+        .collect();
+    ensure!(
+        lost.is_empty() && acknowledged.len() > 5,
+        "of {} rows, lost: {lost:?}",
+        acknowledged.len()
+    );
+    Ok(())
+}
+
+/// The credentials of the object store, replaced by wrong ones.
+struct BrokenStore {
+    secret: String,
+    key: String,
+    right: String,
+}
+
+impl BrokenStore {
+    async fn new(installation: &Installation) -> Result<Self> {
+        let namespace = format!("--namespace={SYSTEM_NAMESPACE}");
+        let read = |path: &'static str| {
+            let output = format!("--output=jsonpath={{{path}}}");
+            async move {
+                installation
+                    .kubectl
+                    .run(&["get", "daapobjectstore/backups", &output])
+                    .await
+            }
+        };
+        let secret = read(".spec.credentials.secret.name").await?;
+        let key = read(".spec.credentials.secret.secretAccessKeyKey").await?;
+        let output = format!("--output=jsonpath={{.data.{key}}}");
+        let right = ["get", "secret", &secret, &namespace, &output];
+        let right = installation.kubectl.run(&right).await?;
+        let store = Self { secret, key, right };
+        // "wrong", in base64.
+        store.set(installation, "d3Jvbmc=").await?;
+        Ok(store)
+    }
+
+    async fn repair(self, installation: &Installation) -> Result<()> {
+        self.set(installation, &self.right).await
+    }
+
+    async fn set(&self, installation: &Installation, value: &str) -> Result<()> {
+        let namespace = format!("--namespace={SYSTEM_NAMESPACE}");
+        let patch = format!("--patch={{\"data\":{{\"{}\":\"{value}\"}}}}", self.key);
+        let patch = [
+            "patch",
+            "secret",
+            &self.secret,
+            &namespace,
+            "--type=merge",
+            &patch,
+        ];
+        installation.kubectl.run(&patch).await.map(drop)
+    }
+}
+
+/// Exactly what is the database's goes, also when the controller dies half-way.
+pub async fn a_hard_delete_removes_one_prefix(
+    installation: &Installation,
+    progress: Progress,
+) -> Result<()> {
+    make_tier(installation, "shredded", "hard").await?;
+    let mut victim = make_recoverable(installation, "cat", "shredded", progress).await?;
+    let mut neighbour = make_recoverable(installation, "cat-2", "shredded", progress).await?;
+    let id = victim.record["id"].as_str().context("an id")?.to_owned();
+    let bucket = installation.site.cluster().node()?.bucket()?;
+    let team = bucket.join("daap-team-shop");
+    let (own, longer) = (team.join(&id), team.join(format!("{id}0")));
+    plant(&own.join("more"), 1100)?;
+    plant(&longer, 3)?;
+    plant(&team.join("cat"), 3)?;
+
+    victim.destroy(installation).await?;
+    wait::until("the purge having begun", PATIENCE, async || {
+        victim.look(installation).await?;
+        let step = &victim.record["operation"]["step"];
+        ensure!(
+            step == "RemoveChildren" || step == "Purge" || step == "Recheck",
+            "{step}"
+        );
+        Ok(())
+    })
+    .await?;
+    let kill = [
+        "delete",
+        "pod",
+        "--namespace=daap-system",
+        "--selector=app.kubernetes.io/name=daap-controller",
+        "--grace-period=0",
+        "--force",
+    ];
+    installation.kubectl.run(&kill).await?;
+    victim
+        .await_status(installation, "deleted", progress)
+        .await?;
+    ensure!(files(&own)?.is_empty(), "left: {:?}", files(&own)?);
+    ensure!(
+        files(&longer)?.len() == 3 && files(&team.join("cat"))?.len() == 3,
+        "a neighbour lost something"
+    );
+    neighbour.look(installation).await?;
+    ensure!(
+        neighbour.record["status"] == "ready",
+        "{}",
+        neighbour.record
+    );
+    let other = team.join(neighbour.record["id"].as_str().context("an id")?);
+    ensure!(
+        files(&other)?
+            .iter()
+            .any(|file| file.ends_with("backup.info")),
+        "its neighbour lost its backup"
+    );
+    neighbour.destroy(installation).await?;
+    neighbour
+        .await_status(installation, "deleted", progress)
+        .await
+}
+
+fn plant(directory: &Path, count: usize) -> Result<()> {
+    std::fs::create_dir_all(directory)?;
+    for n in 0..count {
+        std::fs::write(directory.join(format!("object-{n}")), n.to_string())?;
+    }
+    Ok(())
+}
+
+/// All files below a directory.
+fn files(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut left = vec![directory.to_owned()];
+    while let Some(directory) = left.pop() {
+        if !directory.exists() {
+            continue;
+        }
+        for entry in std::fs::read_dir(directory)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                left.push(path);
+            } else {
+                found.push(path);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A primary is killed while somebody writes: service comes back, archiving too, and nothing acknowledged is missing.
+pub async fn a_killed_primary_loses_nothing(
+    installation: &Installation,
+    database: &mut Database,
+) -> Result<()> {
+    await_recoverable(installation, database).await?;
+    let door = open(installation, database, 5541).await?;
+    door.make_table().await?;
+    let scribe = Scribe::start(door.clone(), 1);
+    await_more(&scribe).await?;
+    let name = database.record["name"]
+        .as_str()
+        .context("a name")?
+        .to_owned();
+    let output = "--output=jsonpath={.status.currentPrimary}";
+    let primary = [
+        "get",
+        "clusters.postgresql.cnpg.io",
+        &name,
+        NAMESPACE,
+        output,
+    ];
+    let primary = installation.kubectl.run(&primary).await?;
+    let kill = [
+        "delete",
+        "pod",
+        &primary,
+        NAMESPACE,
+        "--grace-period=0",
+        "--force",
+    ];
+    installation.kubectl.run(&kill).await?;
+    await_more(&scribe).await?;
+    await_more(&scribe).await?;
+    let acknowledged = scribe.stop().await?;
+    let rows = door.rows().await?;
+    let kept: Vec<&str> = rows.split(',').collect();
+    let lost: Vec<_> = acknowledged
+        .iter()
+        .filter(|n| !kept.contains(&&*n.to_string()))
+        .collect();
+    ensure!(lost.is_empty(), "lost: {lost:?}");
+    wait::until("archiving again", PATIENCE, async || {
+        database.look(installation).await?;
+        ensure!(
+            database.record["status"] == "ready" && database.record["backup"]["healthy"] == true,
+            "{}",
+            database.record
+        );
+        Ok(())
+    })
+    .await
+}
+
+async fn await_more(scribe: &Scribe) -> Result<()> {
+    let before = scribe.count();
+    wait::until("more rows", PATIENCE, async || {
+        ensure!(scribe.count() > before + 3);
+        Ok(())
+    })
+    .await
+}
