@@ -10,6 +10,7 @@ use crate::{
     clock::Clock,
     k8s::{apply::Writer, client::Reader, events::Publisher},
     metrics::Metrics,
+    object_store::probe_times::ProbeTimes,
     quota::bookkeeping::Bookkeeping,
     settings::Settings,
     tenant_sql::Tenants,
@@ -43,6 +44,10 @@ pub struct Context {
     pub tier_backoff: Backoff,
     /// The waits of quotas that failed.
     pub quota_backoff: Backoff,
+    /// The waits of object stores of which nothing could be told.
+    pub object_store_backoff: Backoff,
+    /// When each object store is to be tried again.
+    pub probe_times: ProbeTimes,
 }
 
 impl Context {

@@ -1,6 +1,6 @@
 //! What wakes whom: watches in, runs out. Reads the cluster through watches; the runs do the rest.
 //!
-//! Three controllers share the watches. Each of their objects is worked on by one run at a time, however many events
+//! Four controllers share the watches. Each of their objects is worked on by one run at a time, however many events
 //! there are. What a watch says is used to find out *which* object to look at, never what to do with it.
 
 use std::{
@@ -41,13 +41,15 @@ use crate::{
         error::chain,
         watch::{Freshness, Watch},
     },
-    quota, tier,
+    object_store, quota, tier,
 };
 
 /// Events of one object within this time make one run.
 const DATABASE_DEBOUNCE: Duration = Duration::from_millis(50);
 /// A tier is looked at for each of its databases, so its events are gathered for longer.
 const TIER_DEBOUNCE: Duration = Duration::from_millis(300);
+/// An object store is looked at for each tier that comes to name it.
+const OBJECT_STORE_DEBOUNCE: Duration = Duration::from_millis(300);
 /// Somebody waits for what a quota says. What comes in during one run is gathered for the next.
 const QUOTA_DEBOUNCE: Duration = Duration::ZERO;
 /// The pause after a conflict: someone else wrote, and what was read is read again.
@@ -56,6 +58,7 @@ const AFTER_CONFLICT: Duration = Duration::from_millis(500);
 type Database = DeserializeGuard<DaapDatabase>;
 type Tier = DeserializeGuard<DaapTier>;
 type Quota = DeserializeGuard<DaapQuota>;
+type Storage = DeserializeGuard<DaapObjectStore>;
 
 /// The names of objects that are to be looked at.
 struct Queue<K: Resource<DynamicType = ()>>(UnboundedSender<ObjectRef<K>>);
@@ -71,6 +74,15 @@ impl<K: Resource<DynamicType = ()>> Queue<K> {
         // Nobody listens any more only when the process ends.
         let _ = self.0.unbounded_send(object);
     }
+
+    fn wake_all(&self, objects: &Store<K>)
+    where
+        K: Clone,
+    {
+        for object in objects.state() {
+            self.wake(ObjectRef::from_obj(&*object));
+        }
+    }
 }
 
 /// Runs the controllers until `shutdown`, then finishes the runs under way.
@@ -83,6 +95,7 @@ pub async fn run(
     let (databases, database_queue) = mpsc::unbounded();
     let (tiers, tier_queue) = mpsc::unbounded();
     let (quotas, quota_queue) = mpsc::unbounded();
+    let (object_stores, object_store_queue) = mpsc::unbounded();
     let mut watches = Watches {
         client,
         freshness,
@@ -90,16 +103,26 @@ pub async fn run(
         databases: Queue(databases),
         tiers: Queue(tiers),
         quotas: Queue(quotas),
+        object_stores: Queue(object_stores),
         tasks: JoinSet::new(),
     };
     let (database_store, database_writer) = reflector::store();
     let (tier_store, tier_writer) = reflector::store();
     let (quota_store, quota_writer) = reflector::store();
+    let (object_store_store, object_store_writer) = reflector::store();
     watches.databases(database_writer, Arc::clone(&context));
-    watches.tiers(tier_writer, database_store.clone());
+    watches.tiers(
+        tier_writer,
+        database_store.clone(),
+        object_store_store.clone(),
+    );
     watches.quotas(quota_writer);
-    watches.revisions();
-    watches.object_stores(tier_store.clone());
+    watches.revisions(object_store_store.clone());
+    watches.object_stores(
+        object_store_writer,
+        tier_store.clone(),
+        Arc::clone(&context),
+    );
     watches.children::<Cluster>("Cluster");
     watches.children::<Pooler>("Pooler");
     watches.children::<ScheduledBackup>("ScheduledBackup");
@@ -132,7 +155,15 @@ pub async fn run(
         &shutdown,
         run_quota,
     );
-    tokio::join!(databases, tiers, quotas);
+    let object_stores = drive(
+        object_store_store,
+        object_store_queue,
+        OBJECT_STORE_DEBOUNCE,
+        &context,
+        &shutdown,
+        run_object_store,
+    );
+    tokio::join!(databases, tiers, quotas, object_stores);
 }
 
 /// Runs one controller until `shutdown`.
@@ -205,6 +236,21 @@ async fn run_quota(object: Arc<Quota>, context: Arc<Context>) -> Action {
         controller: "quota",
         context: &context,
         backoff: &context.quota_backoff,
+        object: &*object,
+    }
+    .supervise(object.0.as_ref().err(), run)
+    .await
+}
+
+async fn run_object_store(object: Arc<Storage>, context: Arc<Context>) -> Action {
+    let name = object.name_any();
+    let run = object_store::reconcile(&context, &name)
+        .map_err(|error| Failure::new(error.category(), &error))
+        .boxed();
+    Supervised {
+        controller: "object_store",
+        context: &context,
+        backoff: &context.object_store_backoff,
         object: &*object,
     }
     .supervise(object.0.as_ref().err(), run)
@@ -302,6 +348,7 @@ struct Watches {
     databases: Queue<Database>,
     tiers: Queue<Tier>,
     quotas: Queue<Quota>,
+    object_stores: Queue<Storage>,
     tasks: JoinSet<()>,
 }
 
@@ -371,8 +418,14 @@ impl Watches {
         );
     }
 
-    /// A tier wakes itself, and the databases that wait for it. It wakes its quota when it offers something else.
-    fn tiers(&mut self, mut writer: Writer<Tier>, waiting: Store<Database>) {
+    /// A tier wakes itself, and the databases that wait for it. It wakes its quota when it offers something else, and
+    /// the object stores, of which there are few, when it names another one.
+    fn tiers(
+        &mut self,
+        mut writer: Writer<Tier>,
+        waiting: Store<Database>,
+        stores: Store<Storage>,
+    ) {
         let (databases, tiers, quotas) = (
             self.databases.clone(),
             self.tiers.clone(),
@@ -380,13 +433,20 @@ impl Watches {
         );
         let mut touched = Touched::default();
         let mut offers = Offers::default();
+        let mut named = Offers::default();
+        let object_stores = self.object_stores.clone();
         self.spawn(
             "DaapTier",
             ListParams::default(),
             move |event: Event<Tier>| {
                 writer.apply_watcher_event(&event);
+                let is_gone = matches!(event, Event::Delete(_));
                 for tier in touched.by(event) {
                     let name = tier.name_any();
+                    let store = tier.0.as_ref().ok().filter(|_| !is_gone).and_then(store_of);
+                    if named.differ(&name, store) {
+                        object_stores.wake_all(&stores);
+                    }
                     for database in waiting.state_filter(|database| waits_for(database, &name)) {
                         databases.wake(ObjectRef::from_obj(&*database));
                     }
@@ -417,11 +477,14 @@ impl Watches {
         self.spawn("DaapQuota", ListParams::default(), tell);
     }
 
-    /// A revision wakes its tier.
-    fn revisions(&mut self) {
-        let tiers = self.tiers.clone();
+    /// A revision wakes its tier. One that is gone may have been the last to name an object store.
+    fn revisions(&mut self, stores: Store<Storage>) {
+        let (tiers, object_stores) = (self.tiers.clone(), self.object_stores.clone());
         let mut touched = Touched::default();
         let tell = move |event: Event<PartialObjectMeta<DaapTierRevision>>| {
+            if matches!(event, Event::Delete(_)) {
+                object_stores.wake_all(&stores);
+            }
             for revision in touched.by(event) {
                 if let Some(tier) = revision.labels().get(label::TIER) {
                     tiers.wake(ObjectRef::new(tier));
@@ -431,15 +494,25 @@ impl Watches {
         self.spawn("DaapTierRevision", ListParams::default(), tell);
     }
 
-    /// An object store wakes all tiers; there are few of both.
-    fn object_stores(&mut self, all: Store<Tier>) {
-        let tiers = self.tiers.clone();
+    /// An object store wakes itself, and all tiers; there are few of both.
+    fn object_stores(
+        &mut self,
+        mut writer: Writer<Storage>,
+        all: Store<Tier>,
+        context: Arc<Context>,
+    ) {
+        let (tiers, object_stores) = (self.tiers.clone(), self.object_stores.clone());
         let mut touched = Touched::default();
-        let tell = move |event: Event<PartialObjectMeta<DaapObjectStore>>| {
-            for _ in touched.by(event) {
-                for tier in all.state() {
-                    tiers.wake(ObjectRef::from_obj(&*tier));
-                }
+        let tell = move |event: Event<Storage>| {
+            writer.apply_watcher_event(&event);
+            if let Event::Delete(gone) = &event {
+                let uid = gone.uid().unwrap_or_default();
+                context.object_store_backoff.reset(&uid);
+                context.probe_times.forget(&uid);
+            }
+            for store in touched.by(event) {
+                object_stores.wake(ObjectRef::from_obj(&store));
+                tiers.wake_all(&all);
             }
         };
         self.spawn("DaapObjectStore", ListParams::default(), tell);
@@ -485,6 +558,14 @@ impl Watches {
         let selection = ListParams::default().labels(cnpg::label::CLUSTER);
         self.spawn("Backup", selection, tell);
     }
+}
+
+/// The object store that a tier names.
+fn store_of(tier: &DaapTier) -> Option<String> {
+    tier.spec
+        .backup
+        .as_ref()
+        .map(|backup| backup.object_store.clone())
 }
 
 fn waits_for(database: &Database, tier: &str) -> bool {

@@ -84,6 +84,10 @@ pub fn object_store() -> DaapObjectStore {
           region: eu-north-1
           credentials: {secret: {name: vault-key, accessKeyIdKey: id, secretAccessKeyKey: key}}
           ca: {name: vault-ca, key: bundle}
+        status:
+          conditions:
+            - {type: Accepted, status: 'True', reason: Accepted, message: '', lastTransitionTime: '2026-01-01T00:00:00Z'}
+            - {type: Reachable, status: 'True', reason: Reachable, message: '', lastTransitionTime: '2026-01-01T00:00:00Z'}
         ",
     )
 }

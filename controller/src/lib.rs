@@ -6,6 +6,7 @@
 //! | [`controllers`], [`changes`] | which event wakes which run | watch |
 //! | [`tier`] | tiers and their revisions | read, write |
 //! | [`quota`] | quotas and who is admitted | read, write |
+//! | [`object_store`] | object stores: whether they can be used | read, write |
 //! | [`database`] | databases and their children | read, write |
 //! | [`tenant_sql`] | tenants' databases | SQL |
 //! | [`archive`] | what is in object stores | read, delete |
@@ -27,6 +28,7 @@ pub mod database;
 mod fixtures;
 pub mod k8s;
 pub mod metrics;
+pub mod object_store;
 pub mod quota;
 pub mod server;
 pub mod settings;
@@ -61,6 +63,7 @@ use crate::{
         watch::Freshness,
     },
     metrics::Metrics,
+    object_store::probe_times::ProbeTimes,
     quota::bookkeeping::{Bookkeeping, Exact},
     server::Probes,
     settings::Settings,
@@ -222,6 +225,8 @@ async fn lead(
         database_backoff: Backoff::default(),
         tier_backoff: Backoff::default(),
         quota_backoff: Backoff::default(),
+        object_store_backoff: Backoff::default(),
+        probe_times: ProbeTimes::default(),
         settings,
     };
     let work = controllers::run(

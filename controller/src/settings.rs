@@ -46,6 +46,9 @@ pub struct Settings {
     /// How often a database is looked at although nothing happened.
     #[arg(long, env = "DAAP_RESYNC_INTERVAL", default_value = "10m", value_parser = duration)]
     pub resync_interval: Duration,
+    /// How often an object store is tried although nothing happened.
+    #[arg(long, env = "DAAP_PROBE_INTERVAL", default_value = "5m", value_parser = duration)]
+    pub probe_interval: Duration,
     /// How long one call to the API server may take.
     #[arg(long, env = "DAAP_API_DEADLINE", default_value = "10s", value_parser = duration)]
     pub api_deadline: Duration,

@@ -1,15 +1,16 @@
 //! A real API server with the controller running in this process, and CloudNativePG's part scripted.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use daap_controller::settings::Settings;
+use daap_controller::{Surroundings, settings::Settings};
 use daap_crds::{DaapDatabase, DaapObjectStore, DaapTier, Phase};
 use daap_tests::{
     cluster::{control_plane::ControlPlane, wait},
     installation::kubectl::Kubectl,
     recording_client::{Record, recording_client},
     s3_server::{BUCKET, S3Server},
+    stand_in_archives::StandInArchives,
 };
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
@@ -59,12 +60,22 @@ impl World {
 
     /// The same, with other settings.
     pub fn controller_with(&self, change: impl FnOnce(&mut Settings)) -> RunningController {
-        start_controller(self.control_plane.config(), change)
+        self.controller_in(Surroundings::default(), change)
+    }
+
+    /// The same, in other surroundings.
+    pub fn controller_in(
+        &self,
+        surroundings: Surroundings,
+        change: impl FnOnce(&mut Settings),
+    ) -> RunningController {
+        start_controller(self.control_plane.config(), surroundings, change)
     }
 
     /// The same under its own name, with the permissions of its manifest.
     pub fn controller_as_installed(&self, change: impl FnOnce(&mut Settings)) -> RunningController {
-        start_controller(self.service_account("daap-controller"), change)
+        let config = self.service_account("daap-controller");
+        start_controller(config, Surroundings::default(), change)
     }
 
     /// The configuration of a program of DAAP, with the permissions of its manifest.
@@ -236,6 +247,14 @@ impl World {
     }
 }
 
+/// What surrounds a controller whose object stores are a stand-in, for tests whose stores do not exist.
+pub fn without_object_stores() -> Surroundings {
+    Surroundings {
+        archives: Arc::new(StandInArchives::default()),
+        ..Surroundings::default()
+    }
+}
+
 pub async fn create_namespace(client: &Client, name: &str) {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let namespace = Namespace {
@@ -251,13 +270,18 @@ pub async fn create_namespace(client: &Client, name: &str) {
         .unwrap();
 }
 
-fn start_controller(config: Config, change: impl FnOnce(&mut Settings)) -> RunningController {
+fn start_controller(
+    config: Config,
+    surroundings: Surroundings,
+    change: impl FnOnce(&mut Settings),
+) -> RunningController {
     let (client, record) = recording_client(config).unwrap();
     let mut settings = Settings::from_defaults().unwrap();
     settings.http_listen = ([127, 0, 0, 1], 0).into();
     change(&mut settings);
     let shutdown = CancellationToken::new();
-    let task = tokio::spawn(daap_controller::run(settings, client, shutdown.clone()));
+    let run = daap_controller::run_in(surroundings, settings, client, shutdown.clone());
+    let task = tokio::spawn(run);
     RunningController {
         record,
         shutdown,

@@ -9,4 +9,5 @@ pub mod recording_client;
 pub mod rest;
 pub mod s3_server;
 pub mod scripted_cnpg;
+pub mod stand_in_archives;
 pub mod tenant_postgres;

@@ -4,21 +4,15 @@
 
 mod archive;
 
-use std::collections::BTreeMap;
-
 use daap_crds::{
     DaapDatabase, DaapObjectStore, DaapTier, DaapTierRevision,
     cnpg::{self, Backup, Cluster, ObjectStore, Pooler, ScheduledBackup},
     name::{DatabaseName, NameError, TeamName},
-    object_store::DaapObjectStoreSpec,
 };
-use k8s_openapi::{
-    ByteString,
-    api::{
-        apps::v1::Deployment,
-        core::v1::{Event, Namespace, PersistentVolumeClaim, Pod, Secret},
-        networking::v1::NetworkPolicy,
-    },
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Event, Namespace, PersistentVolumeClaim, Pod, Secret},
+    networking::v1::NetworkPolicy,
 };
 use kube::api::ListParams;
 use thiserror::Error;
@@ -34,6 +28,7 @@ use crate::{
         client::{Lookup, Reader},
         error::CallError,
     },
+    object_store::secrets,
     settings::Settings,
     tenant_sql::Tenant,
 };
@@ -363,7 +358,7 @@ async fn observe_store(
         )));
     };
     Ok(
-        match observe_store_secrets(reader, &settings.system_namespace, &store.spec).await? {
+        match secrets::read(reader, &settings.system_namespace, &store.spec).await? {
             Ok(secrets) => StoreLookup::Available(Box::new(Store {
                 url: build::database_url(&store.spec.url, &identity.namespace, &identity.uid),
                 spec: store.spec,
@@ -374,51 +369,6 @@ async fn observe_store(
             }
         },
     )
-}
-
-/// The contents of the Secrets, by the keys of the copy; or what is missing, in words.
-async fn observe_store_secrets(
-    reader: &Reader,
-    system_namespace: &str,
-    spec: &DaapObjectStoreSpec,
-) -> Result<Result<BTreeMap<String, ByteString>, String>, CallError> {
-    let mut wanted = Vec::new();
-    if let Some(secret) = &spec.credentials.secret {
-        wanted.push((
-            build::KEY_ACCESS_KEY_ID,
-            &secret.name,
-            &secret.access_key_id_key,
-        ));
-        wanted.push((
-            build::KEY_SECRET_ACCESS_KEY,
-            &secret.name,
-            &secret.secret_access_key_key,
-        ));
-    }
-    if let Some(ca) = &spec.ca {
-        wanted.push((build::KEY_CA, &ca.name, &ca.key));
-    }
-    let mut contents = BTreeMap::new();
-    for (copy, name, key) in wanted {
-        let Lookup::Found(secret) = reader.get_in::<Secret>(system_namespace, name).await? else {
-            return Ok(Err(format!(
-                "the Secret '{name}', which does not exist in the namespace '{system_namespace}'"
-            )));
-        };
-        let Some(value) = secret.data.as_ref().and_then(|data| data.get(key)) else {
-            return Ok(Err(format!(
-                "the key '{key}', which the Secret '{name}' does not have"
-            )));
-        };
-        contents.insert(copy.to_owned(), value.clone());
-    }
-    if let Some(region) = &spec.region {
-        contents.insert(
-            build::KEY_REGION.to_owned(),
-            ByteString(region.clone().into_bytes()),
-        );
-    }
-    Ok(Ok(contents))
 }
 
 /// Whether there is nothing to explain.

@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
 use super::observe::Observed;
+use crate::object_store::decide::store_trouble;
 
 /// The condition of a revision that new databases are bound to.
 pub const CURRENT: &str = "Current";
@@ -117,9 +118,15 @@ fn acceptance(observed: &Observed) -> Fact {
         );
         return fact(false, "BeingDeleted", message);
     }
-    match objections(&observed.tier.spec, observed.store.is_some()).first() {
+    if let Some(objection) = objections(&observed.tier.spec, observed.store.is_some()).first() {
+        return fact(false, objection.reason, objection.message());
+    }
+    match observed.store.as_ref().and_then(store_trouble) {
         None => fact(true, "Accepted", "The tier can be served.".to_owned()),
-        Some(objection) => fact(false, objection.reason, objection.message()),
+        Some(trouble) => {
+            let message = format!("backup.objectStore: {trouble}");
+            fact(false, "ObjectStoreUnavailable", message)
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use kube::Client;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{RunningController, SOON, World};
+use crate::world::{RunningController, SOON, World, without_object_stores};
 
 mod audit;
 mod changes;
@@ -239,7 +239,7 @@ impl Scene {
         settings: impl FnOnce(&mut ServiceSettings),
     ) -> Self {
         let postgres = Postgres::start().await.unwrap();
-        let controller = world.controller();
+        let controller = world.controller_in(without_object_stores(), |_| ());
         world.create_tier_with(tier, change).await;
         let store = store(&postgres).await;
         let facade = Box::pin(Facade::start_with(&world, store, settings)).await;

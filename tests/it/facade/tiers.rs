@@ -74,6 +74,13 @@ const LEAST: &str = r#"
 "#;
 
 pub async fn create_object_store(world: &World, name: &str) {
+    let secret = json!({
+        "metadata": {"name": "vault-key"},
+        "stringData": {"accessKeyId": "an-id", "secretAccessKey": "a-key"},
+    });
+    let secrets: Api<Secret> = Api::namespaced(world.client.clone(), "daap-system");
+    let secret = serde_json::from_value(secret).unwrap();
+    secrets.create(&PostParams::default(), &secret).await.unwrap();
     let store = json!({
         "apiVersion": "daap.dev/v1alpha1", "kind": "DaapObjectStore", "metadata": {"name": name},
         "spec": {

@@ -58,6 +58,42 @@ fn a_tier_that_is_not_accepted_keeps_its_last_revision() {
 }
 
 #[test]
+fn a_tier_relies_on_a_store_that_was_tried_and_not_found_wanting() {
+    let acceptance = |status: &str, reason: &str| {
+        let mut observed = observed();
+        let store = observed.store.as_mut().unwrap();
+        let conditions = &mut store.status.as_mut().unwrap().conditions;
+        let reachable = conditions
+            .iter_mut()
+            .find(|condition| condition.type_ == condition::REACHABLE);
+        let reachable = reachable.unwrap();
+        reachable.status = status.to_owned();
+        reachable.reason = reason.to_owned();
+        reachable.message = "The bucket does not exist.".to_owned();
+        let status = decide(&observed, at(0)).unwrap().status;
+        condition::find(&status.conditions, condition::ACCEPTED)
+            .cloned()
+            .unwrap()
+    };
+    assert_eq!(acceptance("True", "Reachable").status, "True");
+    assert_eq!(acceptance("Unknown", "FailedOnce").status, "True");
+    assert_eq!(acceptance("Unknown", "NotTried").status, "False");
+    let unreachable = acceptance("False", "NoBucket");
+    assert_eq!(
+        (unreachable.status.as_str(), unreachable.reason.as_str()),
+        ("False", "ObjectStoreUnavailable")
+    );
+    assert_eq!(
+        unreachable.message,
+        "backup.objectStore: the object store 'vault' is not reachable: The bucket does not exist."
+    );
+    let mut untried = observed();
+    untried.store.as_mut().unwrap().status = None;
+    let status = decide(&untried, at(0)).unwrap().status;
+    assert!(!condition::is_true(&status.conditions, condition::ACCEPTED));
+}
+
+#[test]
 fn a_tier_without_a_quota_gets_one_without_limits() {
     let mut observed = observed();
     assert_eq!(decide(&observed, at(0)).unwrap().create_quota, None);
