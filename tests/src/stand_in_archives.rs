@@ -27,7 +27,10 @@ impl StandInArchives {
 
     fn answer(&self) -> Result<(), ArchiveError> {
         let one_less = |failures: usize| failures.checked_sub(1);
-        match self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less) {
+        match self
+            .failures
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less)
+        {
             Ok(_) => Err(ArchiveError::Unreachable(Cause("told to fail".to_owned()))),
             Err(_) => Ok(()),
         }

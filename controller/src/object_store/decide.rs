@@ -8,6 +8,7 @@ use daap_crds::{
     label,
 };
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 
 use super::observe::{Observed, Refusal};
@@ -65,23 +66,27 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Plan {
 /// A store that nobody tried yet is not relied on. One that is only suspected is.
 pub fn store_trouble(store: &DaapObjectStore) -> Option<String> {
     let name = store.name_any();
-    let conditions = store
-        .status
-        .as_ref()
-        .map_or(&[][..], |status| &status.conditions);
-    let find = |type_| condition::find(conditions, type_);
-    match (find(ACCEPTED), find(REACHABLE)) {
-        (Some(accepted), _) if accepted.status == "False" => Some(format!(
-            "the object store '{name}' is not accepted: {}",
-            accepted.message
-        )),
-        (_, Some(reachable)) if reachable.status == "False" => Some(format!(
-            "the object store '{name}' is not reachable: {}",
-            reachable.message
-        )),
-        (_, Some(reachable)) if reachable.reason != NOT_TRIED => None,
-        _ => Some(format!("the object store '{name}' was not tried yet.")),
+    if let Some(accepted) = told(store, ACCEPTED).filter(|accepted| accepted.status == "False") {
+        let why = &accepted.message;
+        return Some(format!("The object store '{name}' is not accepted: {why}"));
     }
+    let was_tried = told(store, REACHABLE).is_some_and(|reachable| reachable.reason != NOT_TRIED);
+    if !was_tried {
+        return Some(format!("The object store '{name}' was not tried yet."));
+    }
+    silence(store)
+}
+
+/// Why what relies on an object store already cannot reach it, in a sentence.
+pub fn silence(store: &DaapObjectStore) -> Option<String> {
+    let reachable = told(store, REACHABLE).filter(|reachable| reachable.status == "False")?;
+    let (name, why) = (store.name_any(), &reachable.message);
+    Some(format!("The object store '{name}' is not reachable: {why}"))
+}
+
+fn told<'a>(store: &'a DaapObjectStore, type_: &str) -> Option<&'a Condition> {
+    let status = store.status.as_ref()?;
+    condition::find(&status.conditions, type_)
 }
 
 fn fact(type_: &'static str, status: Option<bool>, reason: &str, message: String) -> Fact {

@@ -5,3 +5,4 @@ mod backups;
 mod conformance;
 mod idle;
 mod lifecycle;
+mod object_store;

@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use daap_crds::{DaapObjectStore, DaapTier};
 use daap_tests::{cluster::wait, rest::Answer};
 use http::{StatusCode, header};
+use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, ResourceExt as _,
     api::{ApiResource, DynamicObject, PostParams},
@@ -80,7 +81,10 @@ pub async fn create_object_store(world: &World, name: &str) {
     });
     let secrets: Api<Secret> = Api::namespaced(world.client.clone(), "daap-system");
     let secret = serde_json::from_value(secret).unwrap();
-    secrets.create(&PostParams::default(), &secret).await.unwrap();
+    secrets
+        .create(&PostParams::default(), &secret)
+        .await
+        .unwrap();
     let store = json!({
         "apiVersion": "daap.dev/v1alpha1", "kind": "DaapObjectStore", "metadata": {"name": name},
         "spec": {

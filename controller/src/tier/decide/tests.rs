@@ -85,7 +85,7 @@ fn a_tier_relies_on_a_store_that_was_tried_and_not_found_wanting() {
     );
     assert_eq!(
         unreachable.message,
-        "backup.objectStore: the object store 'vault' is not reachable: The bucket does not exist."
+        "backup.objectStore: The object store 'vault' is not reachable: The bucket does not exist."
     );
     let mut untried = observed();
     untried.store.as_mut().unwrap().status = None;
