@@ -74,13 +74,8 @@ pub fn store_trouble(store: &DaapObjectStore) -> Option<String> {
     if !was_tried {
         return Some(format!("The object store '{name}' was not tried yet."));
     }
-    silence(store)
-}
-
-/// Why what relies on an object store already cannot reach it, in a sentence.
-pub fn silence(store: &DaapObjectStore) -> Option<String> {
     let reachable = told(store, REACHABLE).filter(|reachable| reachable.status == "False")?;
-    let (name, why) = (store.name_any(), &reachable.message);
+    let why = &reachable.message;
     Some(format!("The object store '{name}' is not reachable: {why}"))
 }
 

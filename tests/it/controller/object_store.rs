@@ -22,7 +22,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::world::{SOON, World};
+use crate::world::{SOON, World, without_object_stores};
 
 /// How often stores are tried here.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -263,7 +263,7 @@ async fn one_failed_probe_takes_no_tier_away_and_two_do() {
 async fn a_store_stays_for_as_long_as_a_tier_names_it() {
     let world = World::start("store-stays").await;
     put_keys(&world, "an-id", "a-key").await;
-    let controller = world.controller();
+    let controller = world.controller_in(without_object_stores(), |_| ());
     create_store(
         &world,
         json!({"url": "s3://backups", "credentials": {"secret": {"name": "vault-keys"}}}),
@@ -272,6 +272,8 @@ async fn a_store_stays_for_as_long_as_a_tier_names_it() {
     for tier in ["gold", "silver"] {
         create_tier(&world, tier).await;
     }
+    // Now it has a revision.
+    await_accepted(&world, "gold", "True", "can be served").await;
     await_store(&world, "being in use twice", |status| status.in_use == 2).await;
     tiers(&world)
         .delete("silver", &DeleteParams::default())

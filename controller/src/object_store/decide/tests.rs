@@ -39,7 +39,7 @@ fn told(probes: impl IntoIterator<Item = Option<Result<(), Refusal>>>) -> Vec<(S
         .collect()
 }
 
-fn words<'a>(told: &'a [(String, String)]) -> Vec<(&'a str, &'a str)> {
+fn words(told: &[(String, String)]) -> Vec<(&str, &str)> {
     told.iter()
         .map(|(status, reason)| (status.as_str(), reason.as_str()))
         .collect()
