@@ -57,7 +57,7 @@ pub struct AuditEntry {
     /// The role of the key.
     #[oai(validator(max_length = 20))]
     role: Option<String>,
-    /// The operation of this contract, by id; or 'authenticate', or 'bootstrapKey'.
+    /// The operation of this contract, by id; or 'authenticate', 'bootstrapKey', or 'finishOperation'.
     #[oai(validator(max_length = 60))]
     action: String,
     /// The kind of thing that it is about.
@@ -81,6 +81,10 @@ pub struct AuditEntry {
     /// How many calls the row stands for: more than one only for failed authentications.
     #[oai(validator(minimum(value = "1")))]
     calls: i32,
+    /// Of an operation that removed something: the SHA-256 of its receipt as canonical JSON (RFC 8785), in hexadecimal
+    /// digits.
+    #[oai(validator(max_length = 64, pattern = "^[0-9a-f]{64}$"))]
+    receipt_sha256: Option<String>,
 }
 
 /// A slice of the audit log.
@@ -268,6 +272,7 @@ impl From<Entry> for AuditEntry {
             source: entry.source,
             changed_fields: entry.changed_fields,
             calls: entry.calls,
+            receipt_sha256: entry.receipt_sha256,
         }
     }
 }

@@ -21,9 +21,9 @@ use thiserror::Error;
 pub(crate) use self::tidy::without_charset;
 use self::walk::{elements, operations, schema_name};
 use super::{
-    audit::Audit, databases::Databases, destruction::Destructions, history::Histories, keys::Keys,
-    merge_patch::MERGE_PATCH, patch_schema::make_patch, quotas::Quotas, restore::Restores,
-    system::System, tiers::Tiers,
+    audit::Audit, backups::Backups, databases::Databases, destruction::Destructions,
+    history::Histories, keys::Keys, merge_patch::MERGE_PATCH, operations::Operations,
+    patch_schema::make_patch, quotas::Quotas, restore::Restores, system::System, tiers::Tiers,
 };
 
 /// The generated document cannot be used, which a test excludes.
@@ -67,15 +67,29 @@ pub struct Contract {
 }
 
 /// Every group of operations.
-type Operations = (
-    (Databases, Destructions, Restores, Histories),
+type Everything = (
+    (
+        Databases,
+        Destructions,
+        Backups,
+        Restores,
+        Operations,
+        Histories,
+    ),
     (Tiers, Quotas, Keys, Audit, System),
 );
 
 /// The operations, and what the contract says about all of them.
-pub(super) fn openapi_service() -> OpenApiService<Operations, ()> {
+pub(super) fn openapi_service() -> OpenApiService<Everything, ()> {
     let operations = (
-        (Databases, Destructions, Restores, Histories),
+        (
+            Databases,
+            Destructions,
+            Backups,
+            Restores,
+            Operations,
+            Histories,
+        ),
         (Tiers, Quotas, Keys, Audit, System),
     );
     OpenApiService::new(operations, "DAAP", "1.0.0")

@@ -4,7 +4,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`contract`] | the OpenAPI document, and what the server reads from it |
-//! | [`databases`], [`destruction`], [`restore`], [`operations`], [`history`] | the operations about databases |
+//! | [`databases`], [`destruction`], [`backups`], [`restore`], [`operations`], [`history`] | the operations about databases |
 //! | [`tiers`], [`quotas`], [`keys`], [`audit`], [`system`] | the other ones |
 //! | [`docs`] | the contract as a page for people |
 //! | [`list`] | the parameters of a slice |
@@ -17,6 +17,7 @@
 
 pub mod amount;
 pub mod audit;
+pub mod backups;
 pub mod body;
 pub mod caller;
 pub mod contract;

@@ -1,14 +1,25 @@
-//! Operations of databases as they are shown. Pure.
+//! The operation of the contract that shows what is done with a database, or was.
+
+use std::sync::Arc;
 
 use daap_crds::database::{
     Operation as OperationRecord, OperationKind as KindRecord, OperationResult,
     Removal as RemovalRecord,
 };
-use poem_openapi::{Enum, Object};
+use poem::web::Data;
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi, param::Path, payload::Json};
 use uuid::Uuid;
 
-use super::date_time::DateTime;
-use crate::domain::operation::{self, State};
+use super::{
+    Group, caller::Caller, databases::stale_seconds, date_time::DateTime, problem::problems,
+};
+use crate::{
+    domain::operation::{self, Kept, State},
+    service::Service,
+};
+
+/// The operation of the contract that shows what is done with a database, or was.
+pub struct Operations;
 
 /// What an operation does with a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -112,6 +123,53 @@ pub struct Removal {
     /// How many objects, versions and unfinished uploads there were below a prefix.
     #[oai(validator(minimum(value = "0")))]
     count: Option<i64>,
+}
+
+/// A found operation.
+#[derive(ApiResponse)]
+pub enum Found {
+    /// The operation.
+    #[oai(status = 200)]
+    Operation(
+        Json<Box<Operation>>,
+        /// For how many seconds the cluster was not heard, when this answer may be out of date.
+        #[oai(header = "Daap-Stale-Seconds")]
+        Option<u64>,
+    ),
+}
+
+problems! {
+    /// How reading an operation fails.
+    GetProblem: 404
+}
+
+#[OpenApi(tag = "Group::Databases")]
+impl Operations {
+    /// Get an operation
+    ///
+    /// Shows something that is done with a database, or was: a destruction, a restore, a migration. It is kept after the
+    /// database is gone, with everything that it removed.
+    #[oai(
+        path = "/operations/:id",
+        method = "get",
+        operation_id = "getOperation"
+    )]
+    async fn get(
+        &self,
+        caller: Caller,
+        service: Data<&Arc<Service>>,
+        /// The id of the operation.
+        #[oai(validator(max_length = 64))]
+        id: Path<String>,
+    ) -> Result<Found, GetProblem> {
+        let stale = stale_seconds(&service)?;
+        let Kept {
+            database_id,
+            operation,
+        } = service.operation(&caller.actor, &id.0).await?;
+        let shown = Operation::of(database_id, operation);
+        Ok(Found::Operation(Json(Box::new(shown)), stale))
+    }
 }
 
 impl Operation {

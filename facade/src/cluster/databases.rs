@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{Cluster, by_facade, refused, replace, unavailable, within_deadline};
 use crate::{
     domain::{
-        database::{NewDatabase, field_of_request},
+        database::{NewDatabase, field_of_request, mark_recorded},
         failure::{Code, Failure, FieldError},
         intent::is_marked,
     },
@@ -46,6 +46,21 @@ impl Cluster {
                 self.await_admission(found).await
             }
             Ok(_) | Err(_) => Err(failure),
+        }
+    }
+
+    /// Says on a deleted database, as it was seen, that its record is written. One that moved meanwhile is seen again.
+    pub async fn mark_recorded(&self, deleted: &DaapDatabase) -> Result<(), Failure> {
+        let mut recorded = deleted.clone();
+        mark_recorded(&mut recorded);
+        let databases = self.databases_in(&deleted.namespace().unwrap_or_default());
+        let (name, params) = (deleted.name_any(), by_facade());
+        match within_deadline(databases.replace(&name, &params, &recorded)).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {
+                Ok(())
+            }
+            Err(error) => Err(unavailable(error)),
         }
     }
 

@@ -81,6 +81,8 @@ pub struct Entry {
     pub changed_fields: Vec<String>,
     /// How many calls the row stands for.
     pub calls: i32,
+    /// The SHA-256 of what an operation removed, in hexadecimal digits.
+    pub receipt_sha256: Option<String>,
 }
 
 /// Which rows are asked for.

@@ -5,7 +5,7 @@
 //! breaks the chain at a row that can be named, and so does removing the last ones.
 
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::audit::Entry;
@@ -98,25 +98,27 @@ pub fn seal(before: &Link, entry: &Entry) -> Seal {
 
 /// The digest of a row's content: of the JSON array of its columns, so that others can compute it too.
 fn digest_of(entry: &Entry) -> Sum {
-    let columns = json!([
-        entry.id,
-        entry.at.as_microsecond(),
-        entry.stage,
-        entry.intent,
-        entry.request_id,
-        entry.key_id,
-        entry.team,
-        entry.role,
-        entry.action,
-        entry.resource_kind,
-        entry.resource_id,
-        entry.outcome,
-        entry.status,
-        entry.source,
-        entry.changed_fields,
-        entry.calls,
-    ]);
-    Sha256::digest(columns.to_string().as_bytes()).into()
+    let mut columns = vec![
+        json!(entry.id),
+        json!(entry.at.as_microsecond()),
+        json!(entry.stage),
+        json!(entry.intent),
+        json!(entry.request_id),
+        json!(entry.key_id),
+        json!(entry.team),
+        json!(entry.role),
+        json!(entry.action),
+        json!(entry.resource_kind),
+        json!(entry.resource_id),
+        json!(entry.outcome),
+        json!(entry.status),
+        json!(entry.source),
+        json!(entry.changed_fields),
+        json!(entry.calls),
+    ];
+    // Rows from before there was this column have the digest that they had.
+    columns.extend(entry.receipt_sha256.iter().map(|digest| json!(digest)));
+    Sha256::digest(Value::Array(columns).to_string().as_bytes()).into()
 }
 
 fn chained(before: &Sum, sequence: i64, entry_id: i64, at: Timestamp, row: &Sum) -> Sum {
@@ -261,6 +263,7 @@ mod tests {
             source: "::1".to_owned(),
             changed_fields: Vec::new(),
             calls: 1,
+            receipt_sha256: None,
         }
     }
 

@@ -2,16 +2,18 @@
 
 use daap_crds::{
     DaapDatabase, DaapDatabaseSpec, Phase,
+    condition::{self, ARCHIVING},
     database::{
         self, Admission, BackupStatus, Endpoint, ExtensionsStatus, Operation, OperationKind,
         Problem, Restore, SecretReference,
     },
+    label,
     name::{DatabaseName, TeamName},
 };
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{entity_tag::EntityTag, operation};
+use super::{backup, entity_tag::EntityTag, operation};
 
 /// A database that somebody asks for, with names that are names.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,6 +63,24 @@ pub fn awaits_verdict(resource: &DaapDatabase) -> bool {
     resource.spec.admission == Admission::FailFast && resource.spec.tier_revision.is_none()
 }
 
+/// Whether nothing of the database is left but its resource.
+pub fn is_deleted(resource: &DaapDatabase) -> bool {
+    let status = resource.status.as_ref();
+    status.and_then(|status| status.phase) == Some(Phase::Deleted)
+}
+
+/// Whether the resource says that the record of its deletion is written.
+pub fn is_recorded(resource: &DaapDatabase) -> bool {
+    let annotations = resource.metadata.annotations.as_ref();
+    annotations.is_some_and(|annotations| annotations.contains_key(label::RECORDED))
+}
+
+/// Says on the resource that the record of its deletion is written.
+pub fn mark_recorded(resource: &mut DaapDatabase) {
+    let annotations = resource.metadata.annotations.get_or_insert_default();
+    annotations.insert(label::RECORDED.to_owned(), "true".to_owned());
+}
+
 /// The record of a database.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Database {
@@ -92,6 +112,12 @@ pub struct Database {
     pub connection: Option<Connection>,
     /// Backups. Absent: not known yet.
     pub backup: Option<BackupStatus>,
+    /// Whether it is meant to exist.
+    pub desired: database::State,
+    /// Whether its write-ahead log reaches the object store.
+    pub is_archiving: bool,
+    /// The backup that was asked for and not yet begun.
+    pub requested_backup: Option<String>,
     /// What goes on with it, or will as soon as the controller sees what was asked for.
     pub operation: Option<Operation>,
     /// What it was restored from.
@@ -119,6 +145,8 @@ impl Database {
     /// The record of a resource; `None` for one that no API server has stored.
     pub fn from_resource(resource: DaapDatabase) -> Option<Self> {
         let operation = operation::unfinished(&resource);
+        let requested_backup = backup::requested(&resource);
+        let deleted_at = operation::deleted_at(&resource);
         let DaapDatabase {
             metadata,
             spec,
@@ -146,8 +174,11 @@ impl Database {
             tier_revision: spec.tier_revision,
             status: phase,
             created_at: metadata.creation_timestamp?.0,
-            deleted_at: None,
+            deleted_at,
             deletion_protection: spec.deletion_protection,
+            desired: spec.state,
+            is_archiving: condition::is_true(&status.conditions, ARCHIVING),
+            requested_backup,
             operation,
             restore: spec.restore,
             archived_until: status.archived_until.map(|time| time.0),
@@ -160,6 +191,12 @@ impl Database {
 }
 
 impl Database {
+    /// The database that this one was restored from.
+    pub fn source_id(&self) -> Option<Uuid> {
+        let restore = self.restore.as_ref()?;
+        restore.source.uid.parse().ok()
+    }
+
     /// The record of a database that left the cluster.
     #[must_use]
     pub fn gone(self, at: Timestamp) -> Self {
@@ -167,6 +204,7 @@ impl Database {
             status: Phase::Deleted,
             deleted_at: Some(at),
             connection: None,
+            requested_backup: None,
             operation: None,
             problem: None,
             ..self
@@ -193,6 +231,8 @@ pub struct DatabaseFilter {
     pub status: Option<Phase>,
     /// Of this tier.
     pub tier: Option<String>,
+    /// Restored from this database.
+    pub source_id: Option<Uuid>,
     /// With this text in the name or the purpose, in whatever case.
     pub text: Option<String>,
     /// Created at this instant or later.

@@ -4,7 +4,7 @@
 
 use daap_crds::{
     DaapDatabase, Phase,
-    database::{ForcedDestruction, OperationKind, State},
+    database::{ForcedDestruction, Operation, OperationKind, State},
     retention::Retention,
     tier::{DaapTierSpec, Strategy},
 };
@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::{
     actor::Role,
+    database::Database,
     failure::{Code, Failure},
     operation,
 };
@@ -31,10 +32,7 @@ pub fn destroy(database: &mut DaapDatabase, strategy: Strategy, id: Uuid) -> Res
         Some(OperationKind::Unfreeze | OperationKind::Migrate | OperationKind::Transfer)
     );
     if busy || phase(database) == Phase::Frozen {
-        return Err(wrong_state(
-            database,
-            "It can be deleted when that is over.",
-        ));
+        return Err(not_now(database, "It can be deleted when that is over."));
     }
     database.spec.state = State::Destroyed;
     operation::ask(&mut database.metadata, id, kind_of(strategy));
@@ -57,19 +55,19 @@ pub fn force(
     }
     let going = operation::unfinished(database).and_then(|operation| strategy_of(operation.kind));
     let least = match phase(database) {
-        Phase::Deleted => return Err(wrong_state(database, "There is nothing left to destroy.")),
+        Phase::Deleted => return Err(not_now(database, "There is nothing left to destroy.")),
         Phase::Archived => Some(Strategy::Hard),
         Phase::Frozen => Some(Strategy::Archive),
         Phase::Provisioning | Phase::Ready | Phase::Error => None,
     };
     if going.is_some_and(|going| rank(strategy) < rank(going)) {
-        return Err(wrong_state(
+        return Err(not_now(
             database,
             "A destruction can be forced on to a farther one only.",
         ));
     }
     if least.is_some_and(|least| rank(strategy) < rank(least)) {
-        return Err(wrong_state(
+        return Err(not_now(
             database,
             "It can be destroyed farther only: frozen, then archived, then deleted.",
         ));
@@ -115,18 +113,30 @@ pub fn unfreeze(database: &mut DaapDatabase, role: Role, id: Uuid) -> Result<(),
 }
 
 /// The status of a database.
-pub fn phase(database: &DaapDatabase) -> Phase {
+fn phase(database: &DaapDatabase) -> Phase {
     let status = database.status.as_ref();
     status.and_then(|status| status.phase).unwrap_or_default()
 }
 
 /// The database is in a state in which this cannot be done: which one, and what can be done.
-pub fn wrong_state(database: &DaapDatabase, allowed: &str) -> Failure {
-    let going = operation::unfinished(database).map_or_else(String::new, |operation| {
+pub fn wrong_state(database: &Database, allowed: &str) -> Failure {
+    in_state(database.status, database.operation.as_ref(), allowed)
+}
+
+fn not_now(database: &DaapDatabase, allowed: &str) -> Failure {
+    in_state(
+        phase(database),
+        operation::unfinished(database).as_ref(),
+        allowed,
+    )
+}
+
+fn in_state(status: Phase, going: Option<&Operation>, allowed: &str) -> Failure {
+    let going = going.map_or_else(String::new, |operation| {
         let what = operation::participle(operation.kind);
         format!(" and is being {what} (step '{}')", operation.step)
     });
-    let detail = format!("The database is {}{going}. {allowed}", phase(database));
+    let detail = format!("The database is {status}{going}. {allowed}");
     Failure::new(Code::WrongState, detail)
 }
 
@@ -139,7 +149,7 @@ pub fn no_backup() -> Failure {
 }
 
 fn not_frozen(database: &DaapDatabase) -> Failure {
-    wrong_state(
+    not_now(
         database,
         "Only a frozen database can be unfrozen, or one whose destruction can still be called off ('operation.cancellable').",
     )

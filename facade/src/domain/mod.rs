@@ -8,7 +8,7 @@
 //! | [`audit`], [`audit_chain`] | what is kept of a call, and what makes every later change of it show |
 //! | [`database`], [`tier`] | what is answered about databases and tiers |
 //! | [`hexadecimal`] | bytes as digits |
-//! | [`destruction`], [`restore`] | what may be done to a database in which state |
+//! | [`destruction`], [`restore`], [`backup`] | what may be done to a database in which state |
 //! | [`operation`] | what goes on with a database |
 //! | [`history`] | what changed in a database, and who changed it |
 //! | [`quota`], [`decimal`] | what is answered about quotas, in exact numbers |
@@ -22,6 +22,7 @@ pub mod actor;
 pub mod api_key;
 pub mod audit;
 pub mod audit_chain;
+pub mod backup;
 pub mod database;
 pub mod decimal;
 pub mod destruction;

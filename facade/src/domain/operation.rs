@@ -3,6 +3,8 @@
 //! Who asks for something draws the id of the operation that will do it, and writes it beside what is asked for. So the
 //! answer to a request names the operation before the controller has begun it.
 
+use std::collections::BTreeMap;
+
 use daap_crds::{
     DaapDatabase, Phase,
     database::{Operation, OperationKind, OperationResult},
@@ -10,10 +12,23 @@ use daap_crds::{
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
+
+use super::hexadecimal;
 
 /// The step of an operation that has not begun.
 pub const REQUESTED: &str = "requested";
+
+/// An operation, and the database that it is about.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept {
+    /// The database.
+    pub database_id: Uuid,
+    /// The operation as it was seen last.
+    pub operation: Operation,
+}
 
 /// How an operation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +63,37 @@ pub fn unfinished(database: &DaapDatabase) -> Option<Operation> {
     requested(database).or_else(|| running(database).cloned())
 }
 
+/// Every operation that a resource tells of.
+pub fn told_by(database: &DaapDatabase) -> Vec<Operation> {
+    let last = last(database).cloned();
+    last.into_iter().chain(requested(database)).collect()
+}
+
+/// When a database that is deleted became so, as far as it tells.
+pub fn deleted_at(database: &DaapDatabase) -> Option<Timestamp> {
+    let status = database.status.as_ref()?;
+    let finished = status.operation.as_ref()?.finished_at.as_ref()?;
+    (status.phase == Some(Phase::Deleted)).then_some(finished.0)
+}
+
+/// The SHA-256 of what an operation that has ended removed: of its receipt as canonical JSON
+/// ([RFC 8785](https://www.rfc-editor.org/rfc/rfc8785)), in hexadecimal digits. Absent: it removed nothing, or goes on.
+pub fn receipt_digest(operation: &Operation) -> Option<String> {
+    if operation.result.is_none() || operation.receipt.is_empty() {
+        return None;
+    }
+    let removals = operation.receipt.iter().map(|removal| {
+        let count = removal.count.map(|count| ("count", Value::from(count)));
+        let texts = [("kind", &removal.kind), ("name", &removal.name)];
+        let texts = texts.map(|(name, text)| (name, Value::from(text.as_str())));
+        count.into_iter().chain(texts).collect::<BTreeMap<_, _>>()
+    });
+    let text = serde_json::to_vec(&removals.collect::<Vec<_>>()).ok()?;
+    Some(hexadecimal::encode(&Sha256::digest(text)))
+}
+
 /// What goes on with a database.
-pub fn running(database: &DaapDatabase) -> Option<&Operation> {
+fn running(database: &DaapDatabase) -> Option<&Operation> {
     last(database).filter(|operation| operation.result.is_none())
 }
 
@@ -164,6 +208,30 @@ mod tests {
         );
         assert_eq!(asked(2, began(Some("Succeeded"))), None);
         assert_eq!(asked(2, json!({"phase": "deleted"})), None);
+    }
+
+    /// `jq --compact-output --sort-keys --join-output .receipt | sha256sum`
+    #[test]
+    fn the_digest_of_a_receipt_can_be_computed_by_others() {
+        let mut ended = operation("a", Some("Succeeded"));
+        ended["receipt"] = json!([
+            {"kind": "Cluster", "name": "orders"},
+            {"kind": "Prefix", "name": "s3://b/ä \"x\"/", "count": 12},
+        ]);
+        let ended: Operation = serde_json::from_value(ended).unwrap();
+        let text = r#"[{"kind":"Cluster","name":"orders"},{"count":12,"kind":"Prefix","name":"s3://b/ä \"x\"/"}]"#;
+        let digest = hexadecimal::encode(&Sha256::digest(text));
+        assert_eq!(receipt_digest(&ended), Some(digest));
+        let going = Operation {
+            result: None,
+            ..ended.clone()
+        };
+        assert_eq!(receipt_digest(&going), None);
+        let without = Operation {
+            receipt: Vec::new(),
+            ..ended
+        };
+        assert_eq!(receipt_digest(&without), None);
     }
 
     #[test]

@@ -24,6 +24,14 @@ pub enum Action {
     DestroyDatabase,
     /// Restore a database to a new one.
     RestoreDatabase,
+    /// See what of a database can be restored.
+    GetRestoreWindow,
+    /// See the backups of a database.
+    ListBackups,
+    /// Take a backup of a database now.
+    CreateBackup,
+    /// See what is being done with a database, or was.
+    GetOperation,
     /// See what changed in a database.
     GetDatabaseHistory,
     /// See which tiers there are.
@@ -91,6 +99,8 @@ pub enum Kind {
     AuditLog,
     /// The quota of a tier.
     Quota,
+    /// An operation of a database.
+    Operation,
 }
 
 impl Kind {
@@ -102,6 +112,7 @@ impl Kind {
             Self::ApiKey => "api-key",
             Self::AuditLog => "audit-log",
             Self::Quota => "quota",
+            Self::Operation => "operation",
         }
     }
 }
@@ -135,6 +146,10 @@ pub const RULES: &[Rule] = &[
     Rule { action: Action::UnfreezeDatabase, operation: "unfreezeDatabase", resource: Kind::Database, product_own: Allow, product_foreign: Hide, platform: Allow, changes: true },
     Rule { action: Action::DestroyDatabase, operation: "destroyDatabase", resource: Kind::Database, product_own: Forbid, product_foreign: Forbid, platform: Allow, changes: true },
     Rule { action: Action::RestoreDatabase, operation: "restoreDatabase", resource: Kind::Database, product_own: Allow, product_foreign: Hide, platform: Allow, changes: true },
+    Rule { action: Action::GetRestoreWindow, operation: "getRestoreWindow", resource: Kind::Database, product_own: Allow, product_foreign: Hide, platform: Allow, changes: false },
+    Rule { action: Action::ListBackups,    operation: "listBackups",    resource: Kind::Database, product_own: Allow, product_foreign: Hide,   platform: Allow, changes: false },
+    Rule { action: Action::CreateBackup,   operation: "createBackup",   resource: Kind::Database, product_own: Allow, product_foreign: Hide,   platform: Allow, changes: true },
+    Rule { action: Action::GetOperation,   operation: "getOperation",   resource: Kind::Operation, product_own: Allow, product_foreign: Hide,  platform: Allow, changes: false },
     Rule { action: Action::GetDatabaseHistory, operation: "getDatabaseHistory", resource: Kind::Database, product_own: Allow, product_foreign: Hide, platform: Allow, changes: false },
     Rule { action: Action::ListTiers,      operation: "listTiers",      resource: Kind::Tier,     product_own: Allow, product_foreign: Allow,  platform: Allow, changes: false },
     Rule { action: Action::GetTier,        operation: "getTier",        resource: Kind::Tier,     product_own: Allow, product_foreign: Allow,  platform: Allow, changes: false },
@@ -199,6 +214,10 @@ mod tests {
         unfreezeDatabase product [Allow, Hide] platform [Allow, Allow]
         destroyDatabase product [Forbid, Forbid] platform [Allow, Allow]
         restoreDatabase product [Allow, Hide] platform [Allow, Allow]
+        getRestoreWindow product [Allow, Hide] platform [Allow, Allow]
+        listBackups product [Allow, Hide] platform [Allow, Allow]
+        createBackup product [Allow, Hide] platform [Allow, Allow]
+        getOperation product [Allow, Hide] platform [Allow, Allow]
         getDatabaseHistory product [Allow, Hide] platform [Allow, Allow]
         listTiers product [Allow, Allow] platform [Allow, Allow]
         getTier product [Allow, Allow] platform [Allow, Allow]

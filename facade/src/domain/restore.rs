@@ -2,7 +2,6 @@
 
 use daap_crds::{
     DaapDatabase, Phase,
-    condition::{self, ARCHIVING},
     database::{DatabaseReference, OperationKind, Restore, State},
     name::{DatabaseName, MAX_LENGTH},
 };
@@ -10,9 +9,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{
-    destruction::{no_backup, phase, wrong_state},
+    database::Database,
+    destruction::{no_backup, wrong_state},
     failure::{Code, Failure},
-    operation,
 };
 
 /// Which instants of a database can be restored.
@@ -33,28 +32,25 @@ pub enum Window {
 ///
 /// As long as its write-ahead log is archived, that is every instant up to now: the controller sees to it when it
 /// restores. Otherwise it ends with what is known to be in the archive.
-pub fn window(database: &DaapDatabase, now: Timestamp) -> Result<Window, Failure> {
-    let Some(status) = &database.status else {
-        return Ok(Window::Closed(UNKNOWN));
-    };
-    let Some(backup) = &status.backup else {
-        return Ok(Window::Closed(UNKNOWN));
+pub fn window(database: &Database, now: Timestamp) -> Result<Window, Failure> {
+    check_source(database)?;
+    let Some(backup) = &database.backup else {
+        return Ok(Window::Closed("Nothing is known of the backups yet."));
     };
     if !backup.configured {
         return Err(no_backup());
     }
-    check_source(database)?;
     let Some(from) = backup.restorable_from.as_ref().map(|time| time.0) else {
         return Ok(Window::Closed(
             "No base backup has been completed yet. The first one is taken as soon as the database is ready.",
         ));
     };
-    let is_live = database.spec.state == State::Active
+    let is_live = database.desired == State::Active
         && matches!(
-            status.phase,
-            Some(Phase::Ready | Phase::Error | Phase::Provisioning)
+            database.status,
+            Phase::Ready | Phase::Error | Phase::Provisioning
         );
-    let until = if is_live && condition::is_true(&status.conditions, ARCHIVING) {
+    let until = if is_live && database.is_archiving {
         now
     } else {
         let fence = backup.restorable_until.as_ref().map(|time| time.0);
@@ -66,13 +62,11 @@ pub fn window(database: &DaapDatabase, now: Timestamp) -> Result<Window, Failure
     })
 }
 
-const UNKNOWN: &str = "Nothing is known of the backups yet.";
-
 /// Refuses a source whose backups are going or gone.
-pub fn check_source(database: &DaapDatabase) -> Result<(), Failure> {
-    let going = operation::unfinished(database).map(|operation| operation.kind);
+fn check_source(database: &Database) -> Result<(), Failure> {
+    let going = database.operation.as_ref().map(|operation| operation.kind);
     let leaves = matches!(going, Some(OperationKind::Hard | OperationKind::Purge));
-    if leaves || phase(database) == Phase::Deleted {
+    if leaves || database.status == Phase::Deleted {
         return Err(wrong_state(
             database,
             "Its backups are not kept, so it cannot be restored.",
@@ -127,6 +121,8 @@ pub fn default_name(source: &str, number: usize) -> Option<DatabaseName> {
 mod tests {
     use serde_json::{Value, json};
 
+    use uuid::Uuid;
+
     use super::*;
     use crate::domain::failure::Bounds;
 
@@ -139,12 +135,13 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn database(state: &str, status: Value) -> DaapDatabase {
-        serde_json::from_value(json!({
-            "apiVersion": "daap.dev/v1alpha1", "kind": "DaapDatabase", "metadata": {"name": "orders"},
+    fn database(state: &str, status: Value) -> Database {
+        let resource = json!({
+            "apiVersion": "daap.dev/v1alpha1", "kind": "DaapDatabase",
+            "metadata": {"name": "orders", "namespace": "daap-team-shop", "generation": 1, "resourceVersion": "7", "uid": Uuid::nil(), "creationTimestamp": BEFORE},
             "spec": {"tier": "dev", "ownerTeam": "shop", "state": state}, "status": status,
-        }))
-        .unwrap()
+        });
+        Database::from_resource(serde_json::from_value(resource).unwrap()).unwrap()
     }
 
     fn status(phase: &str, archiving: &str) -> Value {

@@ -30,6 +30,7 @@ use crate::{
         entity_tag::{EntityTag, EntityTags},
         failure::Failure,
         history::Recorded,
+        operation::Kept,
         page::{Page, Position},
         quota::{Quota, Refusal},
         tier::{Deletion, Tier},
@@ -248,6 +249,10 @@ impl DatabaseDirectory for World {
 
     async fn history(&self, _: Uuid, _: Option<i64>, _: usize) -> Result<Vec<Recorded>, Failure> {
         Ok(Vec::new())
+    }
+
+    async fn operation(&self, _: Option<&str>, _: &str) -> Result<Option<Kept>, Failure> {
+        elsewhere()
     }
 
     async fn keep(&self, resource: &DaapDatabase) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! Change a database. Reads and writes through ports.
 
-use daap_crds::{DaapDatabase, DaapDatabaseSpec};
+use daap_crds::{DaapDatabase, DaapDatabaseSpec, database::State};
 
 use super::{
     Service,
@@ -10,6 +10,7 @@ use super::{
 use crate::domain::{
     actor::Actor,
     database::Database,
+    destruction::wrong_state,
     entity_tag::check_if_match,
     failure::{Code, Failure},
     intent,
@@ -36,6 +37,7 @@ impl Service {
             if new.spec == old.spec {
                 return Ok(now);
             }
+            protection_makes_sense(&new.spec, &now)?;
             if let Ok(changed) = self.put_in_place(&old, new, terms).await? {
                 return Ok(changed);
             }
@@ -82,6 +84,17 @@ impl Service {
         }
         Ok((live, now))
     }
+}
+
+/// What is deleted already is protected no more.
+fn protection_makes_sense(spec: &DaapDatabaseSpec, now: &Database) -> Result<(), Failure> {
+    if spec.state == State::Destroyed && spec.deletion_protection && !now.deletion_protection {
+        return Err(wrong_state(
+            now,
+            "Only a database that is not deleted can be protected from that.",
+        ));
+    }
+    Ok(())
 }
 
 fn recorded(resource: DaapDatabase) -> Result<Database, Failure> {

@@ -5,12 +5,14 @@
 
 pub mod access;
 pub mod audit;
+pub mod backups;
 pub mod change;
 pub mod database_change;
 pub mod databases;
 pub mod destruction;
 pub mod freshness;
 pub mod keys;
+pub mod operations;
 pub mod ports;
 pub mod quotas;
 pub mod readiness;

@@ -16,6 +16,7 @@ use crate::domain::{
     entity_tag::EntityTags,
     failure::Failure,
     history::Recorded,
+    operation::Kept,
     page::{Page, Position},
     policy::Kind,
     quota::Quota,
@@ -199,6 +200,9 @@ pub trait DatabaseDirectory: Send + Sync {
         after: Option<i64>,
         limit: usize,
     ) -> Result<Vec<Recorded>, Failure>;
+
+    /// The operation with this id, of whatever database.
+    async fn operation(&self, team: Option<&str>, id: &str) -> Result<Option<Kept>, Failure>;
 
     /// Keeps what a request just made of a resource, so that every replica answers with it at once.
     async fn keep(&self, resource: &DaapDatabase) -> Result<(), Failure>;

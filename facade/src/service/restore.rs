@@ -13,7 +13,7 @@ use crate::domain::{
     database::{Database, NewDatabase},
     destruction::no_backup,
     failure::{Code, Failure, FieldError},
-    restore::{self, default_name},
+    restore::{self, Window, default_name},
 };
 
 /// How many names are tried when none is given.
@@ -38,11 +38,12 @@ impl Service {
         intent: Uuid,
     ) -> Result<Database, Failure> {
         let record = self.database(actor, id).await?;
-        let (source, _) = self.live_database(actor, &record).await?;
+        let (source, now) = self.live_database(actor, &record).await?;
         let name = asked.name.as_deref().map(DatabaseName::parse).transpose();
         let name = name
             .map_err(|error| Failure::invalid(vec![FieldError::new("/name", error.to_string())]))?;
-        self.check_restorable(&source, asked.target_time).await?;
+        self.check_restorable(&source, &now, asked.target_time)
+            .await?;
         let new = |name| new_database(&source, name, asked.target_time);
         if let Some(name) = name {
             return Box::pin(self.create_restored(&new(name)?, intent)).await;
@@ -60,19 +61,27 @@ impl Service {
         })
     }
 
+    /// Which instants of a database can be restored.
+    pub async fn restore_window(&self, actor: &Actor, id: &str) -> Result<Window, Failure> {
+        let record = self.database(actor, id).await?;
+        restore::window(&record, Timestamp::now())
+    }
+
     /// Refuses what is known not to be possible.
     async fn check_restorable(
         &self,
         source: &DaapDatabase,
+        record: &Database,
         target: Option<Timestamp>,
     ) -> Result<(), Failure> {
-        restore::check_source(source)?;
+        let now = Timestamp::now();
+        let window = restore::window(record, now)?;
+        // As long as nothing is known of its backups, its tier tells whether there will be any.
         let template = self.template_of(source).await?;
         if template.is_none_or(|template| template.backup.is_none()) {
             return Err(no_backup());
         }
-        let now = Timestamp::now();
-        restore::window(source, now)?.check(target, now)
+        window.check(target, now)
     }
 
     async fn create_restored(&self, new: &NewDatabase, intent: Uuid) -> Result<Database, Failure> {

@@ -12,7 +12,7 @@ use crate::{
 
 /// Every column that an [`Entry`] is read from.
 pub const COLUMNS: &str = "id, at, stage, intent, request_id, key_id, team, role, action, resource_kind, resource_id, \
-                           outcome, status, source, changed_fields, calls";
+                           outcome, status, source, changed_fields, calls, receipt_sha256";
 
 /// Longer ids come from clients who made them up.
 const MAX_RESOURCE_ID: usize = 200;
@@ -35,6 +35,7 @@ pub struct NewRow {
     pub source: String,
     pub changed_fields: Vec<String>,
     pub calls: i32,
+    pub receipt_sha256: Option<String>,
 }
 
 impl NewRow {
@@ -66,12 +67,12 @@ pub async fn append<'c>(
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "insert into audit (stage, intent, request_id, key_id, team, role, action, resource_kind, resource_id, \
-         outcome, status, source, changed_fields, calls) \
+         outcome, status, source, changed_fields, calls, receipt_sha256) \
          select stage, intent, request_id, key_id, team, role, action, resource_kind, resource_id, \
-         outcome, status, source, changed_fields, calls \
+         outcome, status, source, changed_fields, calls, receipt_sha256 \
          from jsonb_to_recordset($1) as row (stage text, intent uuid, request_id text, key_id uuid, team text, \
          role text, action text, resource_kind text, resource_id text, outcome text, status integer, source text, \
-         changed_fields text[], calls integer)",
+         changed_fields text[], calls integer, receipt_sha256 text)",
     )
     .bind(Json(rows))
     .execute(executor)
@@ -103,5 +104,6 @@ pub fn entry(row: &PgRow) -> Result<Entry, sqlx::Error> {
         source: row.try_get("source")?,
         changed_fields: row.try_get("changed_fields")?,
         calls: row.try_get("calls")?,
+        receipt_sha256: row.try_get("receipt_sha256")?,
     })
 }

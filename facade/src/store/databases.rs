@@ -14,6 +14,7 @@ use crate::{
         database::{Database, DatabaseFilter},
         failure::Failure,
         history::{Author, Change, Recorded, Requester, Transition},
+        operation::Kept,
         page::{Page, Position},
     },
     service::ports::DatabaseDirectory,
@@ -67,6 +68,10 @@ impl DatabaseDirectory for Store {
             .collect()
     }
 
+    async fn operation(&self, team: Option<&str>, id: &str) -> Result<Option<Kept>, Failure> {
+        self.find_operation(team, id).await
+    }
+
     async fn keep(&self, resource: &DaapDatabase) -> Result<(), Failure> {
         self.observe(resource).await
     }
@@ -97,6 +102,9 @@ fn selection(
     }
     if let Some(tier) = &filter.tier {
         query.push(" and tier = ").push_bind(tier);
+    }
+    if let Some(source) = filter.source_id {
+        query.push(" and source_id = ").push_bind(source);
     }
     if let Some(text) = &filter.text {
         query

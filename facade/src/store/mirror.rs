@@ -10,11 +10,12 @@ use serde_json::Value;
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction, types::Json};
 use uuid::Uuid;
 
-use super::{Store, call};
+use super::{Store, call, operations::write_operations};
 use crate::domain::{
     database::Database,
     failure::Failure,
     history::{self, Transition},
+    operation,
 };
 
 /// Marks the replica that mirrors. Any number that nothing else uses.
@@ -162,6 +163,8 @@ impl Store {
         for change in &changes {
             write_transition(&mut transaction, record.id, version, change).await?;
         }
+        let operations = operation::told_by(resource);
+        write_operations(&mut transaction, record, &operations).await?;
         transaction.commit().await?;
         Ok(true)
     }
@@ -279,11 +282,14 @@ async fn write_record(
     kept.managed_fields_mut().clear();
     let written = sqlx::query(
         "insert into database_record \
-         (id, resource_version, namespace, name, owner_team, tier, status, purpose, created_at, resource) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+         (id, resource_version, namespace, name, owner_team, tier, status, purpose, created_at, resource, source_id, \
+         deleted_at) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, \
+         case when $7 = 'deleted' then coalesce($12, clock_timestamp()) end) \
          on conflict (id) do update set \
          resource_version = excluded.resource_version, owner_team = excluded.owner_team, tier = excluded.tier, \
-         status = excluded.status, purpose = excluded.purpose, resource = excluded.resource, deleted_at = null \
+         status = excluded.status, purpose = excluded.purpose, resource = excluded.resource, \
+         source_id = excluded.source_id, deleted_at = excluded.deleted_at \
          where database_record.resource_version < excluded.resource_version",
     )
     .bind(record.id)
@@ -296,6 +302,8 @@ async fn write_record(
     .bind(record.purpose.as_deref().unwrap_or_default())
     .bind(record.created_at.to_sqlx())
     .bind(Json(kept))
+    .bind(record.source_id())
+    .bind(record.deleted_at.map(|instant| instant.to_sqlx()))
     .execute(&mut **transaction)
     .await?;
     Ok(written.rows_affected() > 0)

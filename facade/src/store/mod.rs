@@ -1,5 +1,5 @@
 //! The metadata database. The only SQL of the facade: keys, the audit log and its chain, the mirror of the cluster,
-//! migrations.
+//! operations, migrations.
 //!
 //! In: domain and port types. Out: the same, or a failure that says the database does not answer.
 
@@ -13,6 +13,7 @@ mod idempotency;
 mod keys;
 mod migrate;
 mod mirror;
+mod operations;
 mod pool;
 mod resources;
 

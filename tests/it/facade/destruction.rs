@@ -87,7 +87,7 @@ async fn report(world: &World, name: &str, mut status: Value) {
         .unwrap();
 }
 
-fn operation(id: &str, kind: &str, more: Value) -> Value {
+pub fn operation(id: &str, kind: &str, more: Value) -> Value {
     let mut operation =
         json!({"id": id, "kind": kind, "step": "Lockout", "since": AT, "startedAt": AT});
     operation
@@ -199,6 +199,10 @@ async fn a_database_is_deleted_by_the_strategy_of_its_tier() {
         (&frozen["status"], &frozen["operation"]),
         (&json!("frozen"), &Value::Null)
     );
+
+    let protect = json!({"deletion_protection": true});
+    let late = facade.shop.patch(&played.path, &protect).await.unwrap();
+    assert_eq!(problem(&late), (409, "wrong-state".to_owned()));
 
     // And back.
     let unfrozen = played.shop(Method::POST, "/unfreeze").await;

@@ -21,7 +21,10 @@ use sqlx::PgPool;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use super::{Facade, Scene, problem};
+use super::{
+    Facade, Scene, problem,
+    restore::{FENCE, Stage, backed_up},
+};
 use crate::world::SOON;
 
 /// More requests than any change makes.
@@ -205,14 +208,17 @@ async fn is_intended(scene: &Scene, action: &str, intent: &str) -> bool {
 }
 
 async fn scene(name: &str) -> Scene {
-    let scene = Scene::with_tier(name, "dev", |_| ()).await;
+    told_soon(Scene::with_tier(name, "dev", |_| ()).await).await
+}
+
+/// The same scene, where soon is told what was interrupted.
+async fn told_soon(scene: Scene) -> Scene {
     let Scene {
         world,
         postgres,
         controller,
         facade,
     } = scene;
-    // The one that is left tells soon of what was interrupted.
     let store = facade.store.clone();
     facade.stop().await;
     let facade = Facade::start_with(&world, store, |settings| {
@@ -260,6 +266,90 @@ async fn a_creation_of_a_database_that_is_cut_short() {
     })
     .await;
     scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_of_a_database_that_is_cut_short() {
+    let scene = scene("fault-deletions").await;
+    let facade = &scene.facade;
+    let call = async |name: &str| {
+        let body = json!({"name": format!("db-{name}"), "tier": "dev", "owner_team": "shop"});
+        let made = facade.platform.post("/databases", &body).await.unwrap();
+        let id = made.body["id"].as_str().context(made.body.clone()).unwrap();
+        Call {
+            method: Method::DELETE,
+            path: format!("/databases/{id}"),
+            body: Value::Null,
+            key: name.to_owned(),
+        }
+    };
+    at_every_request(&scene, call, async |name, retry| {
+        assert_eq!(retry.status, StatusCode::ACCEPTED, "{name}: {retry:?}");
+        let asked: Vec<String> = sqlx::query_scalar(
+            "select intent::text from database_transition where change = 'desired_state' \
+             and database_id = (select id from database_record where name = $1)",
+        )
+        .bind(format!("db-{name}"))
+        .fetch_all(&pool(facade))
+        .await
+        .unwrap();
+        assert_eq!(asked.len(), 1, "{name}: one effect");
+        assert!(is_intended(&scene, "deleteDatabase", &asked[0]).await, "{name}");
+        let operations: i64 = sqlx::query_scalar(
+            "select count(*) from operation where database_id = (select id from database_record where name = $1)",
+        )
+        .bind(format!("db-{name}"))
+        .fetch_one(&pool(facade))
+        .await
+        .unwrap();
+        assert_eq!(operations, 1, "{name}: one operation");
+    })
+    .await;
+    scene.stop().await;
+}
+
+/// A restore that is repeated is the same one, also where its name is drawn by the service.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_of_a_database_that_is_cut_short() {
+    let scene = told_soon(Stage::scene("fault-restores").await).await;
+    let stage = Stage::in_scene(scene, MANY).await;
+    stage.played.report(backed_up("frozen")).await;
+    let scene = &stage.played.scene;
+    let databases = scene.world.databases();
+    let count = async || {
+        databases
+            .list(&Default::default())
+            .await
+            .unwrap()
+            .items
+            .len()
+    };
+    let before = std::sync::atomic::AtomicUsize::new(0);
+    let call = async |name: &str| {
+        before.store(count().await, std::sync::atomic::Ordering::Relaxed);
+        Call {
+            method: Method::POST,
+            path: format!("{}/restore", stage.played.path),
+            body: json!({"target_time": FENCE}),
+            key: name.to_owned(),
+        }
+    };
+    at_every_request(scene, call, async |name, retry| {
+        assert_eq!(retry.status, StatusCode::CREATED, "{name}: {retry:?}");
+        let before = before.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(count().await, before + 1, "{name}: one effect");
+        let made = databases
+            .get(retry.body["name"].as_str().unwrap())
+            .await
+            .unwrap();
+        let intent = &made.annotations()[daap_crds::label::INTENT];
+        assert!(
+            is_intended(scene, "restoreDatabase", intent).await,
+            "{name}"
+        );
+    })
+    .await;
+    stage.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -76,7 +76,9 @@ fn operations() -> Vec<Operation> {
 impl Operation {
     /// Whether its path names something that a team owns.
     fn is_about_a_database(&self) -> bool {
-        self.path.starts_with("/databases/{id}")
+        ["/databases/{id}", "/operations/{id}"]
+            .iter()
+            .any(|path| self.path.starts_with(path))
     }
 
     fn takes(&self, parameter: &str) -> bool {
@@ -98,7 +100,7 @@ fn allowed(operation: &Operation) -> u16 {
     match (operation.id.as_str(), &operation.method) {
         ("deleteTier" | "deleteDatabase" | "destroyDatabase", _) => 202,
         // Its tier has no backup, and it is not frozen.
-        ("restoreDatabase" | "unfreezeDatabase", _) => 409,
+        ("restoreDatabase" | "unfreezeDatabase" | "createBackup", _) => 409,
         (_, &Method::POST) => 201,
         (_, &Method::DELETE) => 204,
         _ => 200,
@@ -208,6 +210,11 @@ impl Matrix {
 
     /// What stands for the id in a path.
     async fn id_of(&self, operation: &Operation, whose: Whose) -> String {
+        if operation.path.starts_with("/operations/{id}") && whose != Whose::Nobodys {
+            let path = format!("/databases/{}", self.database_of(whose).await);
+            let deleted = self.facade.platform.delete(&path).await.unwrap();
+            return deleted.body["operation"]["id"].as_str().unwrap().to_owned();
+        }
         if operation.is_about_a_database() {
             return self.database_of(whose).await;
         }

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::world::{RunningController, SOON, World, without_object_stores};
 
 mod audit;
+mod backups;
 mod changes;
 mod destruction;
 mod faults;
@@ -28,6 +29,7 @@ mod idempotency;
 mod keys;
 mod matrix;
 mod mirror;
+mod operations;
 mod restore;
 mod tiers;
 

@@ -20,11 +20,11 @@ use super::{
 };
 use crate::world::{SHOP, World};
 
-const FROM: &str = "2026-01-02T03:00:00Z";
-const FENCE: &str = "2026-01-02T04:00:00.5Z";
+pub const FROM: &str = "2026-01-02T03:00:00Z";
+pub const FENCE: &str = "2026-01-02T04:00:00.5Z";
 
 /// What a controller would tell of a database with backups.
-fn backed_up(phase: &str) -> Value {
+pub fn backed_up(phase: &str) -> Value {
     json!({
         "phase": phase,
         "conditions": [{"type": "Archiving", "status": "False", "reason": "Test", "message": "", "lastTransitionTime": AT}],
@@ -32,23 +32,33 @@ fn backed_up(phase: &str) -> Value {
     })
 }
 
-struct Stage {
-    played: Played,
+/// A database `orders` with backups, in the hands of a played controller.
+pub struct Stage {
+    pub played: Played,
     admission: JoinHandle<()>,
 }
 
 impl Stage {
-    /// A database `orders` of a tier with a backup, and a quota that admits two more.
+    /// Where the quota has room for two more.
     async fn set(name: &str) -> Self {
+        Self::in_scene(Self::scene(name).await, 3).await
+    }
+
+    /// A scene with a tier that has a backup.
+    pub async fn scene(name: &str) -> Scene {
         let world = World::without_teams(name).await;
         create_object_store(&world, "main").await;
-        let scene = Scene::in_world(world, "dev", |tier| {
+        Scene::in_world(world, "dev", |tier| {
             tier["spec"]["backup"] =
                 json!({"schedule": "0 3 * * *", "retention": "7d", "objectStore": "main"});
         })
-        .await;
+        .await
+    }
+
+    /// In such a scene, where the quota has room for `most` databases.
+    pub async fn in_scene(scene: Scene, most: usize) -> Self {
         let played = Played::in_scene(scene).await;
-        let admission = tokio::spawn(admit(played.world().databases(), 3));
+        let admission = tokio::spawn(admit(played.world().databases(), most));
         Self { played, admission }
     }
 
@@ -63,7 +73,7 @@ impl Stage {
             .unwrap()
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.admission.abort();
         self.played.scene.stop().await;
     }
@@ -191,6 +201,15 @@ async fn a_database_is_restored_to_a_new_one() {
         .await
         .expect(StatusCode::CREATED)
         .unwrap();
+    let list = format!("/databases?source_database_id={source}");
+    let restored = facade
+        .shop
+        .get(&list)
+        .await
+        .unwrap()
+        .expect(StatusCode::OK)
+        .unwrap();
+    assert_eq!(restored["items"].as_array().unwrap().len(), 2, "{restored}");
     played.report(backed_up("deleted")).await;
     assert_eq!(
         problem(&stage.restore(json!({})).await),

@@ -157,6 +157,7 @@ fn tells_the_server_what_it_needs() {
             "tier",
             "owner_team",
             "q",
+            "source_database_id",
             "created_from",
             "created_before"
         ]

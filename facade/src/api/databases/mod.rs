@@ -13,6 +13,8 @@ use poem_openapi::{
 };
 
 use self::shown::DatabaseList;
+use uuid::Uuid;
+
 pub use self::shown::{Database, DatabaseStatus};
 use super::{
     Group,
@@ -235,6 +237,8 @@ impl Databases {
         /// Only databases with this text in the name or the purpose, in whatever case.
         #[oai(validator(min_length = 1, max_length = 100))]
         q: Query<Option<String>>,
+        /// Only databases that were restored from this one.
+        source_database_id: Query<Option<Uuid>>,
         /// Only databases created at this instant or later.
         created_from: Query<Option<DateTime>>,
         /// Only databases created before this instant.
@@ -244,6 +248,7 @@ impl Databases {
             owner_team: owner_team.0,
             status: status.0.map(Into::into),
             tier: tier.0,
+            source_id: source_database_id.0,
             text: q.0,
             created_from: created_from.0.map(|instant| instant.0),
             created_before: created_before.0.map(|instant| instant.0),

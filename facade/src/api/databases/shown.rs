@@ -223,6 +223,7 @@ pub struct DatabaseList {
 impl Database {
     /// The record as a role sees it.
     pub(in crate::api) fn shown_to(role: Role, record: DatabaseRecord) -> Self {
+        let source_database_id = record.source_id();
         let extensions = record
             .extensions
             .map(|known| known.items)
@@ -243,10 +244,7 @@ impl Database {
             operation: record
                 .operation
                 .map(|operation| Operation::of(record.id, operation)),
-            source_database_id: record
-                .restore
-                .as_ref()
-                .and_then(|restore| restore.source.uid.parse().ok()),
+            source_database_id,
             restore: record.restore.map(|restore| RestoredState {
                 target_time: restore.target_time.map(Into::into),
             }),

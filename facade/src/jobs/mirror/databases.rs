@@ -10,7 +10,10 @@ use crate::{
         Cluster,
         watch::{DeserializeGuard, Event},
     },
-    domain::{database::awaits_verdict, failure::Failure},
+    domain::{
+        database::{awaits_verdict, is_deleted, is_recorded},
+        failure::Failure,
+    },
     store::{PresentRecord, Store},
 };
 
@@ -82,7 +85,13 @@ impl<'a> Databases<'a> {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         match object.0 {
             Ok(resource) if awaits_verdict(&resource) => return Ok(Some(id)),
-            Ok(resource) => self.store.observe(&resource).await?,
+            Ok(resource) => {
+                self.store.observe(&resource).await?;
+                // The controller keeps what is deleted until its record is written.
+                if is_deleted(&resource) && !is_recorded(&resource) {
+                    self.cluster.mark_recorded(&resource).await?;
+                }
+            }
             Err(invalid) => {
                 tracing::warn!(object.namespace = namespace, object.name = name, error.message = %invalid, "a database cannot be decoded and is not mirrored");
                 return Ok(Some(id));
