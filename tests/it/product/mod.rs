@@ -111,27 +111,24 @@ async fn run(directory: &Path) -> Result<()> {
         )
         .await?;
     replicated.await_ready(&again, progress).await?;
-    progress
-        .step("restores", recovery::restores_are_exact(&again, progress))
-        .await?;
-    progress
-        .step(
+    // Two at a time: what takes time is the archive, not the machine.
+    tokio::try_join!(
+        progress.step("restores", recovery::restores_are_exact(&again, progress)),
+        progress.step(
             "hard delete",
             destruction::a_hard_delete_removes_one_prefix(&again, progress),
-        )
-        .await?;
-    progress
-        .step(
+        ),
+    )?;
+    tokio::try_join!(
+        progress.step(
             "freeze",
             destruction::frozen_is_closed_and_whole(&again, &mut pooled, progress),
-        )
-        .await?;
-    progress
-        .step(
+        ),
+        progress.step(
             "failover",
             destruction::a_killed_primary_loses_nothing(&again, &mut replicated),
-        )
-        .await?;
+        ),
+    )?;
     progress
         .step(
             "archive",

@@ -118,6 +118,8 @@ pub async fn restores_are_exact(installation: &Installation, progress: Progress)
     for (copy, rows, port) in &mut copies {
         copy.await_ready(installation, progress).await?;
         holds(installation, copy, rows, *port).await?;
+        // It stops taking room.
+        copy.destroy(installation).await?;
     }
 
     source.destroy(installation).await?;
