@@ -101,9 +101,35 @@ async fn daap_goes_about_its_work() {
         .await
         .unwrap_err();
 
+    is_destroyed(&guarded, &facade, &made).await;
     menu_comes_and_goes(&guarded, &facade).await;
     facade.stop().await;
     controller.stop().await;
+}
+
+/// Everything that was made for a database goes as its owner wishes.
+async fn is_destroyed(guarded: &Guarded, facade: &Facade, made: &Answer) {
+    let id = made.body["id"].as_str().unwrap();
+    let path = format!("/databases/{id}");
+    let destroyed = facade.shop.delete(&path).await.unwrap();
+    assert!(destroyed.status.is_success(), "{destroyed:?}");
+    let databases = guarded.world.databases();
+    wait::until(
+        "the database being deleted",
+        SOON,
+        async || -> Result<()> {
+            let database = databases.get_opt("orders").await?;
+            let status = database.and_then(|database| database.status);
+            let status = status.unwrap_or_default();
+            let phase = status.phase.unwrap_or(Phase::Deleted);
+            ensure!(phase == Phase::Deleted, "{:?}", status.operation);
+            Ok(())
+        },
+    )
+    .await
+    .unwrap();
+    let clusters = object("postgresql.cnpg.io/v1", "Cluster", "orders", json!({}));
+    await_gone(&guarded.world.client, &clusters).await;
 }
 
 /// A tier that nobody needs goes, with its revision and its finalizer, which are the controller's to remove.
