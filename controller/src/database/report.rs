@@ -68,7 +68,9 @@ pub fn report(
         backup.carried_out_request = before;
     }
     let fence = incarnations.last().and_then(|last| last.fence.as_ref());
-    if let (Some(backup), Some(fence)) = (&mut backup, fence) {
+    if let (Some(backup), Some(fence)) = (&mut backup, fence)
+        && phase != Phase::Deleted
+    {
         backup.restorable_until = Some(fence.time.clone());
     }
     let secret = assessment.connectable.then(|| SecretReference {

@@ -9,6 +9,7 @@ use daap_crds::{
     label,
     tier::DaapTierSpec,
 };
+use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt as _;
 
@@ -125,6 +126,12 @@ fn own(observed: &Observed) -> Vec<&Backup> {
     own
 }
 
+/// The plugin cuts the end of a base backup down to a whole second; what can be restored begins after it.
+fn next_second(time: &Time) -> Time {
+    let next = time.0.saturating_add(SignedDuration::from_secs(1));
+    Time(next.unwrap_or(time.0))
+}
+
 /// When a base backup ended, as far as that is known.
 fn ended(backup: &Backup) -> Option<Time> {
     let status = backup.status.clone().unwrap_or_default();
@@ -198,7 +205,11 @@ impl View<'_> {
             last_failure_message: why.or_else(|| self.previous.last_failure_message.clone()),
             last_failure_at: failure.max(self.previous.last_failure_at.clone()),
             next_at: self.next(),
-            restorable_from: self.window.first_recoverability_point.clone(),
+            restorable_from: self
+                .window
+                .first_recoverability_point
+                .as_ref()
+                .map(next_second),
             restorable_until: fence.or_else(|| self.previous.restorable_until.clone()),
             recent: self.recent(),
             carried_out_request: None,

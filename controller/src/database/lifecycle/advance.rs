@@ -3,7 +3,8 @@
 use daap_crds::{
     Phase,
     database::{
-        Fence, LONGEST_RECEIPT, Operation, OperationKind, OperationResult, OperationStep, Removal,
+        BackupStatus, Fence, LONGEST_RECEIPT, Operation, OperationKind, OperationResult,
+        OperationStep, Removal,
     },
     reason::Reason,
     retention::Retention,
@@ -152,6 +153,17 @@ pub fn settle(
     }
     if ended == Some(Phase::Archived) {
         assessment.archived_until = archived_until(stage);
+    }
+    if ended == Some(Phase::Deleted) {
+        // Nothing of them is left.
+        let configured = assessment
+            .backup
+            .as_ref()
+            .is_some_and(|backup| backup.configured);
+        assessment.backup = Some(BackupStatus {
+            configured,
+            ..BackupStatus::default()
+        });
     }
     if let Some(phase) = ended {
         assessment.health = Health::Resting(phase);

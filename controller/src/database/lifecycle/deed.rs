@@ -120,7 +120,7 @@ impl<'a> Stage<'a> {
 
     fn with_tenant(&self, deed: fn(Tenant) -> Deed) -> Deed {
         if self.cluster.is_none() {
-            return Deed::Wait("the Cluster that held the data does not exist".to_owned());
+            return self.without_cluster();
         }
         match self.observed.tenant() {
             Some(tenant) => deed(tenant),
@@ -209,8 +209,7 @@ impl<'a> Stage<'a> {
 
     fn hibernate(&self) -> Deed {
         let Some(cluster) = self.cluster else {
-            // Nothing was made for it, so nothing can be reached.
-            return Deed::Proceed;
+            return self.without_cluster();
         };
         if is_hibernated(cluster) && self.observed.symptoms.pods.is_empty() {
             Deed::Settle
@@ -219,10 +218,27 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// A database for which no Cluster was ever made has nothing that could be reached, or lost. One whose Cluster
+    /// vanished is not closed by that: somebody has to know.
+    fn without_cluster(&self) -> Deed {
+        let status = self.observed.database.status.as_ref();
+        let was_made = status.is_some_and(|status| {
+            let mut incarnations = status.incarnations.iter();
+            incarnations.any(|incarnation| incarnation.cluster_uid.is_some())
+        });
+        if was_made {
+            Deed::Wait("the Cluster that held the data does not exist".to_owned())
+        } else {
+            Deed::Proceed
+        }
+    }
+
     fn isolate(&self) -> Deed {
-        let ready = self
-            .cluster
-            .and_then(|cluster| cluster.status.as_ref()?.ready_instances);
+        let Some(cluster) = self.cluster else {
+            return self.without_cluster();
+        };
+        let status = cluster.status.as_ref();
+        let ready = status.and_then(|status| status.ready_instances);
         if ready.unwrap_or(0) == 0 {
             Deed::Settle
         } else {

@@ -391,6 +391,25 @@ fn a_cluster_of_somebody_else_stays() {
     assert!(matches!(scene.deed(), Deed::Proceed));
 }
 
+/// Frozen says that the data is there: what vanished is not frozen, and what never was is.
+#[test]
+fn a_freeze_without_a_cluster() {
+    for step in [Step::LockOut, Step::Hibernate, Step::Isolate] {
+        let mut scene = Scene::at(OperationKind::Freeze, step);
+        scene.observed.children.cluster = Lookup::Absent;
+        assert!(matches!(scene.deed(), Deed::Wait(_)), "{step}");
+        scene
+            .observed
+            .database
+            .status
+            .as_mut()
+            .unwrap()
+            .incarnations
+            .clear();
+        assert!(matches!(scene.deed(), Deed::Proceed), "{step}");
+    }
+}
+
 /// A source is purged when nobody reads it any more.
 #[test]
 fn what_is_being_read_is_not_purged() {

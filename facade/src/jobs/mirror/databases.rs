@@ -75,11 +75,13 @@ impl<'a> Databases<'a> {
             .resource_version()
             .and_then(|version| version.parse().ok())
             .unwrap_or_default();
-        if self
+        // The controller keeps what is deleted until its record is written. It may have been before a crash, unmarked.
+        let is_unmarked = |resource: &DaapDatabase| is_deleted(resource) && !is_recorded(resource);
+        let is_known = self
             .present
             .get(&id)
-            .is_some_and(|known| known.version == version)
-        {
+            .is_some_and(|known| known.version == version);
+        if is_known && !object.0.as_ref().is_ok_and(is_unmarked) {
             return Ok(Some(id));
         }
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
@@ -87,8 +89,7 @@ impl<'a> Databases<'a> {
             Ok(resource) if awaits_verdict(&resource) => return Ok(Some(id)),
             Ok(resource) => {
                 self.store.observe(&resource).await?;
-                // The controller keeps what is deleted until its record is written.
-                if is_deleted(&resource) && !is_recorded(&resource) {
+                if is_unmarked(&resource) {
                     self.cluster.mark_recorded(&resource).await?;
                 }
             }
