@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use super::{Bootstrap, Facade, StoreSettings, await_tier, problem, tiers::create_object_store};
-use crate::world::{RunningController, World};
+use crate::world::{RunningController, World, without_object_stores};
 
 /// In the names and purposes of the other team's databases, and in no answer to ours.
 const CANARY: &str = "canary-7f3a";
@@ -125,7 +125,7 @@ impl Matrix {
     async fn start() -> Self {
         let world = World::without_teams("matrix").await;
         let postgres = Postgres::start().await.unwrap();
-        let controller = world.controller();
+        let controller = world.controller_in(without_object_stores(), |_| ());
         world.create_tier("dev").await;
         // What examples in the contract refer to.
         create_object_store(&world, "main").await;
