@@ -11,6 +11,7 @@ mod cluster;
 mod contract;
 mod controller;
 mod facade;
+mod lifecycle;
 mod manifests;
 mod mortal;
 mod policies;

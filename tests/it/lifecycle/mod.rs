@@ -1,0 +1,213 @@
+//! Operations whose controller ends at one of its writes, before or after the write has its effect: each leads to where it
+//! leads without a crash, and removes the same things, once.
+//!
+//! `make test` runs a sample for each operation, `CAMPAIGN_SEED` says which; with `CAMPAIGN_RUNS` all of them are run.
+
+mod stage;
+
+use std::{collections::BTreeSet, time::Instant};
+
+use anyhow::{Result, ensure};
+use daap_tests::{cluster::wait, faults::Side};
+use http::Method;
+use serde_json::json;
+
+use self::stage::Stage;
+use crate::{
+    mortal::{Doom, Writes},
+    world::SOON,
+};
+
+/// How many crashes of each operation `make test` runs.
+const SAMPLE: usize = 4;
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Act {
+    Freeze,
+    Unfreeze,
+    Archive,
+    Hard,
+    Restore,
+}
+
+impl Act {
+    /// The tier whose strategy it is.
+    fn tier(self) -> &'static str {
+        match self {
+            Self::Freeze | Self::Unfreeze => "freeze",
+            Self::Archive | Self::Restore => "archive",
+            Self::Hard => "hard",
+        }
+    }
+
+    /// Asks for it, and tells whom it happens to.
+    async fn ask(self, stage: &Stage, name: &str) -> String {
+        match self {
+            Self::Freeze | Self::Archive | Self::Hard => {
+                stage.change(name, json!({"state": "Destroyed"})).await;
+            }
+            Self::Unfreeze => stage.change(name, json!({"state": "Active"})).await,
+            Self::Restore => {
+                let restored = format!("{name}-again");
+                stage.restore(&restored, name).await;
+                return restored;
+            }
+        }
+        name.to_owned()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn freezing_survives_crashes() {
+    survives_crashes(Act::Freeze).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unfreezing_survives_crashes() {
+    survives_crashes(Act::Unfreeze).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn archiving_survives_crashes() {
+    survives_crashes(Act::Archive).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn destroying_survives_crashes() {
+    survives_crashes(Act::Hard).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restoring_survives_crashes() {
+    survives_crashes(Act::Restore).await;
+}
+
+/// What became of a database, and what was removed on the way.
+struct Outcome {
+    state: String,
+    /// The paths of what was deleted.
+    deleted: BTreeSet<String>,
+    /// How many things went from the object store.
+    purged: usize,
+}
+
+async fn survives_crashes(act: Act) {
+    let stage = Stage::start(&format!("{act:?}").to_lowercase()).await;
+    let (expected, writes) = without_crash(&stage, act).await;
+    eprintln!(
+        "{act:?}: {} writes, ends as\n{}",
+        writes.len(),
+        expected.state
+    );
+    let cases = cases(writes.len());
+    let names: Vec<_> = cases.iter().map(|doom| name_of(*doom)).collect();
+    prepare(&stage, act, &names).await;
+    for (doom, name) in cases.into_iter().zip(names) {
+        let begin = Instant::now();
+        with_crash(&stage, act, &name, doom, &expected).await;
+        eprintln!("{act:?}, {doom:?}: {:?}", begin.elapsed());
+    }
+}
+
+fn name_of(doom: Doom) -> String {
+    format!("{:?}-{}", doom.side, doom.nth).to_lowercase()
+}
+
+/// The crashes that are run: all, or some that are spread over the operation.
+fn cases(writes: usize) -> Vec<Doom> {
+    let all: Vec<_> = (0..writes)
+        .flat_map(|nth| [Side::Before, Side::After].map(|side| Doom { nth, side }))
+        .collect();
+    if std::env::var("CAMPAIGN_RUNS").is_ok() {
+        return all;
+    }
+    let seed: usize =
+        std::env::var("CAMPAIGN_SEED").map_or(0, |seed| seed.parse().expect("a number"));
+    let chosen: BTreeSet<_> = (0..SAMPLE)
+        .map(|index| (seed + 1 + index * all.len() / SAMPLE) % all.len())
+        .collect();
+    chosen.into_iter().map(|index| all[index]).collect()
+}
+
+/// Brings databases to where the operation begins.
+async fn prepare(stage: &Stage, act: Act, names: &[String]) {
+    stage.prepare(names, act.tier()).await;
+    if act == Act::Unfreeze {
+        let controller = stage.controller(None);
+        for name in names {
+            Act::Freeze.ask(stage, name).await;
+        }
+        for name in names {
+            stage.await_end(name).await;
+        }
+        controller.end().await;
+    }
+}
+
+async fn without_crash(stage: &Stage, act: Act) -> (Outcome, Writes) {
+    let name = "undisturbed".to_owned();
+    prepare(stage, act, std::slice::from_ref(&name)).await;
+    let purged = stage.archives.removed();
+    let subject = act.ask(stage, &name).await;
+    let controller = stage.controller(None);
+    stage.await_end(&subject).await;
+    let state = stage.settled_state(&subject).await;
+    let writes = controller.end().await;
+    let outcome = Outcome {
+        state,
+        deleted: deleted(&writes, &subject),
+        purged: stage.archives.removed() - purged,
+    };
+    (outcome, writes)
+}
+
+async fn with_crash(stage: &Stage, act: Act, name: &str, doom: Doom, expected: &Outcome) {
+    let purged = stage.archives.removed();
+    let subject = act.ask(stage, name).await;
+    let controller = stage.controller(Some(doom));
+    tokio::select! {
+        () = controller.death() => (),
+        // It may need a write less than the one before.
+        () = stage.await_end(&subject) => (),
+    }
+    let mut writes = controller.end().await;
+    let successor = stage.controller(None);
+    let mut last = String::new();
+    let what = format!("{act:?} with {doom:?} ending as without");
+    let ended = wait::until(&what, 2 * SOON, async || -> Result<()> {
+        last = stage.state(&subject).await?;
+        ensure!(last == expected.state);
+        Ok(())
+    })
+    .await;
+    if let Err(error) = ended {
+        panic!("{error:#}\n{last}\nin place of\n{}", expected.state);
+    }
+    writes.extend(successor.end().await);
+    assert_eq!(
+        deleted(&writes, &subject),
+        expected.deleted,
+        "{act:?} with {doom:?}"
+    );
+    assert_eq!(
+        stage.archives.removed() - purged,
+        expected.purged,
+        "{act:?} with {doom:?}"
+    );
+}
+
+/// What was deleted, without the name of whom it happened to.
+fn deleted(writes: &Writes, subject: &str) -> BTreeSet<String> {
+    let deletions = writes.iter().filter(|(method, _)| method == Method::DELETE);
+    deletions.map(|(_, path)| generic(path, subject)).collect()
+}
+
+/// A path without names that differ from one database to the next.
+fn generic(path: &str, subject: &str) -> String {
+    let path = path.replace(subject, "NAME");
+    match path.split_once("-last-") {
+        Some((begin, _)) => format!("{begin}-last"),
+        None => path,
+    }
+}
