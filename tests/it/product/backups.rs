@@ -3,7 +3,7 @@
 //! The tier is copied, with an object store and a bucket of its own, so that what is broken is broken for one database
 //! only. The bucket is a directory of the node.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use daap_crds::{DaapDatabase, cnpg::Backup};
@@ -20,6 +20,8 @@ use serde_json::{Value, json};
 
 /// How long something may take that takes a minute on an idle machine: PostgreSQL rests for one after three failures.
 const PATIENCE: Duration = Duration::from_secs(420);
+/// How often a segment is closed while an archive is to fail.
+const SEGMENT_PAUSE: Duration = Duration::from_secs(20);
 /// The namespace of the product team.
 const NAMESPACE: &str = "daap-team-shop";
 /// Where the node's S3 server keeps its buckets.
@@ -239,10 +241,14 @@ impl<'a> Fragile<'a> {
 
     /// Waits until the record tells that backups fail, and why. The database serves all the time.
     async fn await_broken(&self, database: &mut Database, cause: &str) -> Result<()> {
-        if database.record["status"] == "ready" {
-            self.close_segment().await?;
-        }
+        // Not one segment only: it may still be archived with what was right before. Nor many: they take room.
+        let mut closed: Option<Instant> = None;
         wait::until(&format!("the cause '{cause}'"), PATIENCE, async || {
+            let is_due = closed.is_none_or(|closed| closed.elapsed() > SEGMENT_PAUSE);
+            if is_due && database.record["status"] == "ready" {
+                self.close_segment().await?;
+                closed = Some(Instant::now());
+            }
             let was_ready = database.record["status"] == "ready";
             database.look(self.installation).await?;
             let record = &database.record;
