@@ -430,6 +430,9 @@ pub const LONGEST_RECEIPT: usize = 2000;
 pub struct Operation {
     /// Its id: what the annotation `daap.dev/operation` said when it began, or one made from what asked for it.
     pub id: String,
+    /// What the annotation `daap.dev/operation` said when it began, so that an id is given once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotation: Option<String>,
     /// What it is.
     pub kind: OperationKind,
     /// Where it is.

@@ -122,6 +122,7 @@ fn requested(database: &DaapDatabase) -> Option<Operation> {
     let nanoseconds = i32::try_from(nanoseconds).ok()?;
     let at = Timestamp::new(seconds, nanoseconds).ok()?;
     Some(Operation {
+        annotation: None,
         id: id.to_string(),
         kind,
         step: REQUESTED.to_owned(),

@@ -72,7 +72,9 @@ pub fn course(
     let running = last.clone().filter(|operation| operation.result.is_none());
     let begin = |kind, first, reason| {
         let id = operation_id(database, kind, last.as_ref());
-        Course::Run(begin(id, kind, first, reason, now))
+        let mut operation = begin(id, kind, first, reason, now);
+        operation.annotation = annotation(database);
+        Course::Run(operation)
     };
     let wish = destruction(database, strategy);
     match (running, wish) {
@@ -194,6 +196,7 @@ fn begin(
     debug_assert!(first.access().is_some() || sequence(kind).contains(&first));
     Operation {
         id,
+        annotation: None,
         kind,
         step: first.to_string(),
         since: Time(now),
@@ -223,6 +226,7 @@ pub fn nothing_to_destroy(database: &DaapDatabase, now: Timestamp) -> Operation 
     }
     let id = operation_id(database, OperationKind::Hard, last);
     let mut operation = begin(id, OperationKind::Hard, Step::Recheck, None, now);
+    operation.annotation = annotation(database);
     advance::finish(&mut operation, OperationResult::Succeeded, now);
     operation
 }
@@ -230,13 +234,12 @@ pub fn nothing_to_destroy(database: &DaapDatabase, now: Timestamp) -> Operation 
 /// The id of the next operation: what who asks for it said, or one that follows from what asks for it, so that a run
 /// after a crash finds the same.
 fn operation_id(database: &DaapDatabase, kind: OperationKind, last: Option<&Operation>) -> String {
-    let said = database
-        .annotations()
-        .get(label::OPERATION)
+    let given = last.and_then(|last| last.annotation.as_ref());
+    let said = annotation(database)
         .filter(|id| Uuid::parse_str(id).is_ok())
-        .filter(|id| last.is_none_or(|last| last.id != **id));
+        .filter(|id| given != Some(id) && last.is_none_or(|last| last.id != *id));
     if let Some(id) = said {
-        return id.clone();
+        return id;
     }
     let digest = Sha256::new()
         .chain_update(database.uid().unwrap_or_default())
@@ -253,6 +256,10 @@ fn operation_id(database: &DaapDatabase, kind: OperationKind, last: Option<&Oper
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&digest[..16]);
     Builder::from_random_bytes(bytes).into_uuid().to_string()
+}
+
+fn annotation(database: &DaapDatabase) -> Option<String> {
+    database.annotations().get(label::OPERATION).cloned()
 }
 
 #[cfg(test)]

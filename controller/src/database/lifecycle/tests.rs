@@ -155,18 +155,31 @@ fn an_operation_has_the_id_that_was_asked_for_once() {
         other => panic!("{other:?}"),
     };
     assert_eq!(id(&database, Strategy::Freeze), asked);
-    // The annotation is still there when the next one begins.
-    database.status = Some(from_yaml(&running("Freeze", "Hibernate", true)));
-    let status = database.status.as_mut().unwrap();
-    status.phase = Some(Phase::Frozen);
-    status.operation.as_mut().unwrap().result = Some(OperationResult::Succeeded);
-    let next = id(&forced(database.clone(), "Hard"), Strategy::Freeze);
+    // The annotation is still there when the next ones begin.
+    let frozen = |database: &DaapDatabase| {
+        let Course::Run(mut operation) = course(database, Strategy::Freeze, true, at(0)) else {
+            panic!("one begins")
+        };
+        operation.result = Some(OperationResult::Succeeded);
+        let mut database = database.clone();
+        database.status = Some(from_yaml("phase: frozen"));
+        database.status.as_mut().unwrap().operation = Some(operation);
+        database
+    };
+    let mut database = frozen(&database);
+    database.spec.state = State::Active;
+    let next = id(&database, Strategy::Freeze);
     assert_ne!(next, asked);
     assert_eq!(
         next,
-        id(&forced(database, "Hard"), Strategy::Freeze),
+        id(&database, Strategy::Freeze),
         "a crash changes nothing"
     );
+    let mut woken = frozen(&database);
+    woken.status.as_mut().unwrap().phase = Some(Phase::Ready);
+    woken.spec.state = State::Destroyed;
+    let third = id(&woken, Strategy::Freeze);
+    assert!(third != asked && third != next, "an id is given once");
 }
 
 #[test]
