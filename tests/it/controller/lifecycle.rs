@@ -190,13 +190,18 @@ async fn a_missing_tier_is_named() {
     controller.stop().await;
 }
 
-/// A live database cannot be removed, and neither its data nor its readiness suffers from the attempt.
+/// A live database of a tier that only freezes cannot be removed, and neither its data nor its readiness suffers from
+/// the attempt.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_database_survives_kubectl_delete() {
     let world = World::start("delete").await;
     let _cnpg = ScriptedCnpg::healthy(&world.client);
     let controller = world.controller();
-    world.create_tier("dev").await;
+    world
+        .create_tier_with("dev", |tier| {
+            tier["spec"]["destruction"]["strategy"] = "Freeze".into();
+        })
+        .await;
     world.create_database("orders", "dev").await;
     let before = world.await_phase("orders", Phase::Ready).await;
     world

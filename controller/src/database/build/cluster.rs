@@ -14,6 +14,8 @@ use daap_crds::{
     tier::{self, Durability},
 };
 
+use jiff::SignedDuration;
+
 use super::{
     super::plan::{APPLICATION, Access, Desired, OBSERVER},
     guaranteed, inherited_labels, metadata, pooler_names,
@@ -29,6 +31,10 @@ const LOCKOUT: [&str; 2] = [
     "hostssl postgres daap_observer all scram-sha-256",
     "host all all all reject",
 ];
+/// How long a login may take. Who began one before a lockout is in or out after this time.
+const AUTHENTICATION_TIMEOUT: &str = "15s";
+/// The same, and a little more.
+pub const LOGINS_ARE_OVER: SignedDuration = SignedDuration::from_secs(17);
 /// The name that a Cluster has for the archive it is restored from.
 const SOURCE: &str = "source";
 
@@ -148,6 +154,7 @@ fn parameters(
         |name: &str, value: &str| parameters.insert(name.to_owned(), value.to_owned());
     guarantee("password_encryption", "scram-sha-256");
     guarantee("ssl_min_protocol_version", "TLSv1.3");
+    guarantee("authentication_timeout", AUTHENTICATION_TIMEOUT);
     // Setting one of these makes CloudNativePG load the library and create the extension. Parameters of statements
     // are not logged, since they may be secrets.
     guarantee("pgaudit.log", "ddl, role");

@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
+    super::build::LOGINS_ARE_OVER,
     super::plan::{Assessment, Health, Trouble, shortened},
     children,
     deed::{Stage, final_backup_name},
@@ -209,6 +210,14 @@ impl Progress {
                 let database = stage.observed.identity.name.as_str();
                 self.operation.backup = Some(final_backup_name(database, &self.operation));
                 Next::Stay
+            }
+            // PostgreSQL does not show whose password is just being checked: such a session would commit after the fence.
+            Finding::Done
+                if step == Step::EndSessions
+                    && self.operation.kind == OperationKind::Archive
+                    && stage.age() < LOGINS_ARE_OVER =>
+            {
+                self.not_yet(stage, step, "logins that had begun before end")
             }
             Finding::Done => self.done(stage, step),
             Finding::NotYet(message) => self.not_yet(stage, step, &message),

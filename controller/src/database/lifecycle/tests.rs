@@ -288,6 +288,19 @@ fn a_fence_counts_when_it_is_archived() {
     assert_eq!(archived.operation.step, "FinalBackup");
 }
 
+/// A login that began before the lockout may end after it, and write: it is waited for.
+#[test]
+fn an_archive_waits_for_logins_under_way() {
+    let step = |kind, second| {
+        let scene = Scene::at(kind, Step::EndSessions).after(second);
+        scene.advance(Finding::Done).operation.step
+    };
+    assert_eq!(step(OperationKind::Archive, 16), "EndSessions");
+    assert_eq!(step(OperationKind::Archive, 17), "Fence");
+    // The data of a freeze stay, whenever they were written.
+    assert_eq!(step(OperationKind::Freeze, 0), "Fence");
+}
+
 /// A segment of a primary that is none any more may never be archived.
 #[test]
 fn a_fence_that_does_not_arrive_is_made_anew() {
