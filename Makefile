@@ -118,5 +118,7 @@ test-programs:
 check-contract: ## Holds the contract of the REST API against linters, a tester, and generated clients.
 	$(call stage,contract,$(CARGO) test --locked --workspace --test it -- contract::)
 
+# The test of the product takes longest and mostly waits for a node, so it runs beside the others from the beginning.
+IT := $(CARGO) test --locked --workspace --test it
 test-integration:
-	$(call stage,integration tests,$(CARGO) test --locked --workspace --test it -- --skip contract::)
+	$(call stage,integration tests,$(IT) --no-run; { $(IT) -- product:: & }; product=$$!; others=0; $(IT) -- --skip contract:: --skip product:: || others=$$?; wait $$product && exit $$others)
