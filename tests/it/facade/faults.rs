@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use daap_crds::DaapDatabase;
 use daap_facade::settings::{ListenSettings, ServiceSettings, StoreSettings};
 use daap_tests::{
     cluster::wait,
@@ -316,31 +317,36 @@ async fn a_restore_of_a_database_that_is_cut_short() {
     stage.played.report(backed_up("frozen")).await;
     let scene = &stage.played.scene;
     let databases = scene.world.databases();
-    let call = async |name: &str| Call {
-        method: Method::POST,
-        path: format!("{}/restore", stage.played.path),
-        body: json!({"target_time": FENCE}),
-        key: name.to_owned(),
+    let restored = async || {
+        let list = databases.list(&Default::default()).await.unwrap();
+        let is_restored = |database: &DaapDatabase| database.spec.restore.is_some();
+        let restored: Vec<_> = list.items.into_iter().filter(is_restored).collect();
+        restored
+    };
+    let call = async |name: &str| {
+        // The first name is free for each try, also after one that was not cut.
+        for database in restored().await {
+            databases
+                .delete(&database.name_any(), &Default::default())
+                .await
+                .unwrap();
+        }
+        Call {
+            method: Method::POST,
+            path: format!("{}/restore", stage.played.path),
+            body: json!({"target_time": FENCE}),
+            key: name.to_owned(),
+        }
     };
     at_every_request(scene, call, async |name, retry| {
         assert_eq!(retry.status, StatusCode::CREATED, "{name}: {retry:?}");
-        let list = databases.list(&Default::default()).await.unwrap();
-        let restored = list
-            .items
-            .iter()
-            .filter(|database| database.spec.restore.is_some());
-        let restored: Vec<_> = restored.collect();
+        let restored = restored().await;
         assert_eq!(restored.len(), 1, "{name}: one effect");
         let intent = &restored[0].annotations()[daap_crds::label::INTENT];
         assert!(
             is_intended(scene, "restoreDatabase", intent).await,
             "{name}"
         );
-        // Its name is the first one for the next try, too.
-        databases
-            .delete(&restored[0].name_any(), &Default::default())
-            .await
-            .unwrap();
     })
     .await;
     stage.stop().await;
