@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How many crashes of each operation `make test` runs.
-const SAMPLE: usize = 4;
+const SAMPLE: usize = 2;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

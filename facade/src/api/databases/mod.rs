@@ -335,9 +335,9 @@ impl Databases {
             spec.deletion_protection = deletion_protection;
             Ok(())
         };
-        let database = service
-            .change_database(&caller.actor, &id.0, &change, &terms)
-            .await?;
+        let changed = service.change_database(&caller.actor, &id.0, &change, &terms);
+        // It holds a whole database more than once, which is large.
+        let database = Box::pin(changed).await?;
         let tag = database.tag.clone();
         let database = Database::shown_to(caller.actor.role, database);
         Ok(Changed::Database(Json(Box::new(database)), tag))
