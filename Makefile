@@ -118,7 +118,9 @@ test-programs:
 check-contract: ## Holds the contract of the REST API against linters, a tester, and generated clients.
 	$(call stage,contract,$(CARGO) test --locked --workspace --test it -- contract::)
 
-# The test of the product takes longest and mostly waits for a node, so it runs beside the others from the beginning.
+# The test of the product takes longest and mostly waits for a node, so it runs beside the others from the beginning. Those
+# of the quota race for a decision that has a deadline, so they run by themselves.
 IT := $(CARGO) test --locked --workspace --test it
 test-integration:
-	$(call stage,integration tests,$(IT) --no-run; { $(IT) -- product:: & }; product=$$!; others=0; $(IT) -- --skip contract:: --skip product:: || others=$$?; wait $$product && exit $$others)
+	$(call stage,tests beside a node,$(IT) --no-run; { $(IT) -- product:: & }; product=$$!; others=0; $(IT) -- --skip contract:: --skip product:: --skip quota:: || others=$$?; wait $$product && exit $$others)
+	$(call stage,races for the quota,$(IT) -- quota::)

@@ -405,7 +405,24 @@ async fn a_missing_image_is_told_and_got_over(installation: &Installation) -> Re
         ensure!(database.record["status"] == "ready", "{}", database.record);
         Ok(())
     })
-    .await
+    .await?;
+    let usual = "DAAP_PROVISIONING_DEADLINE-";
+    let set = [
+        "set",
+        "env",
+        "deployment/daap-controller",
+        &namespace,
+        usual,
+    ];
+    kubectl.run(&set).await?;
+    let status = [
+        "rollout",
+        "status",
+        "deployment/daap-controller",
+        &namespace,
+        "--timeout=5m",
+    ];
+    kubectl.run(&status).await.map(drop)
 }
 
 /// A tier with a backup is recoverable soon after it is ready, and says so.
