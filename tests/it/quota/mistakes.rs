@@ -30,6 +30,7 @@ use crate::world::SOON;
 const LATE: Duration = Duration::from_millis(300);
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "provokes races, which a busy machine does not always grant; `make campaign` runs it"]
 async fn every_mistake_is_noticed() {
     let stage = Stage::start("mistakes").await;
     for mistake in [false, true] {
