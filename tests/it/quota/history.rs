@@ -134,7 +134,7 @@ impl History {
             (Api::all(self.client.clone()), Api::all(self.client.clone()));
         wait::until(
             "the watches catching up",
-            Duration::from_secs(30),
+            Duration::from_secs(180),
             async || -> Result<()> {
                 let quota = quotas.get(tier).await?;
                 let listed = databases.list(&Default::default()).await?;
