@@ -67,12 +67,6 @@ pub fn report(
             .and_then(|backup| backup.carried_out_request);
         backup.carried_out_request = before;
     }
-    let fence = incarnations.last().and_then(|last| last.fence.as_ref());
-    if let (Some(backup), Some(fence)) = (&mut backup, fence)
-        && phase != Phase::Deleted
-    {
-        backup.restorable_until = Some(fence.time.clone());
-    }
     let secret = assessment.connectable.then(|| SecretReference {
         namespace: identity.namespace.clone(),
         name: identity.name.connection_secret(),

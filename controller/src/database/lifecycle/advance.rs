@@ -146,8 +146,18 @@ pub fn settle(
         restorable,
         trouble,
     } = progress;
-    if let (Some(last), Some(fence)) = (assessment.incarnations.last_mut(), archived) {
-        last.fence = Some(fence);
+    if let Some(last) = assessment.incarnations.last_mut() {
+        // A freeze may end without a fence. One of before says nothing of what was committed since, and an archive of
+        // what is frozen would take it for the end.
+        if stage.begins_freeze() {
+            last.fence = None;
+        }
+        if let Some(fence) = archived {
+            if let Some(backup) = &mut assessment.backup {
+                backup.restorable_until = Some(fence.time.clone());
+            }
+            last.fence = Some(fence);
+        }
     }
     if restorable && let Some(incarnation) = stage.restored_incarnation(server_name) {
         assessment.incarnations.push(incarnation);

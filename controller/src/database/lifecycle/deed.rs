@@ -113,6 +113,12 @@ impl<'a> Stage<'a> {
         self.now.duration_since(since) >= patience.unwrap_or(SignedDuration::MAX)
     }
 
+    /// Whether this is the first step of a freeze.
+    pub fn begins_freeze(&self) -> bool {
+        self.operation.kind == OperationKind::Freeze
+            && Step::parse(&self.operation.step) == Some(Step::Quiesce)
+    }
+
     /// Whether the fence should be made anew.
     pub fn fence_is_overdue(&self) -> bool {
         self.age() >= FENCE_PATIENCE

@@ -4,8 +4,8 @@ use daap_crds::{cnpg::Backup, database::Fence, reason::Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{
-    super::plan::{Deed, Trouble},
-    advance::{Finding, Progress, advance},
+    super::plan::{Assessment, Deed, Health, Trouble},
+    advance::{Finding, Progress, advance, settle},
     deed::{Stage, deed},
     *,
 };
@@ -299,6 +299,66 @@ fn an_archive_waits_for_logins_under_way() {
     assert_eq!(step(OperationKind::Archive, 17), "Fence");
     // The data of a freeze stay, whenever they were written.
     assert_eq!(step(OperationKind::Freeze, 0), "Fence");
+}
+
+/// A freeze that ends without a fence is not taken for one that was fenced by the freeze before it: an archive of it would
+/// lose what was committed between the two.
+#[test]
+fn a_freeze_forgets_the_fence_before_it() {
+    let spec = tier_spec();
+    let settings = settings();
+    let mut scene = Scene::at(OperationKind::Freeze, Step::Quiesce);
+    let status = scene.observed.database.status.as_mut().unwrap();
+    status.incarnations[0].fence = Some(fence(-100));
+    status.backup = Some(from_yaml(
+        "{configured: true, restorableUntil: '2027-01-15T07:58:20.000000Z'}",
+    ));
+    let settled_at = |scene: &Scene, finding| {
+        let stage = Stage::new(&scene.observed, &spec, &settings, &scene.operation, at(0));
+        let status = scene.observed.database.status.clone().unwrap();
+        let assessment = Assessment {
+            incarnations: status.incarnations,
+            backup: status.backup,
+            ..assessed()
+        };
+        settle(assessment, &stage, scene.advance(finding), "unused")
+    };
+    let begun = settled_at(&scene, Finding::Done);
+    assert_eq!(begun.incarnations[0].fence, None);
+    // What can be restored can still be.
+    assert_eq!(
+        begun.backup.unwrap().restorable_until,
+        Some(fence(-100).time)
+    );
+
+    scene.operation = begin(
+        "id".into(),
+        OperationKind::Freeze,
+        Step::AwaitFence,
+        None,
+        at(0),
+    );
+    scene.operation.fence = Some(fence(3));
+    let fenced = settled_at(&scene, Finding::Done);
+    assert_eq!(fenced.incarnations[0].fence, Some(fence(3)));
+    assert_eq!(fenced.backup.unwrap().restorable_until, Some(fence(3).time));
+}
+
+/// An assessment of nothing in particular.
+fn assessed() -> Assessment {
+    Assessment {
+        admission: None,
+        health: Health::Serving,
+        trouble: None,
+        facts: Vec::new(),
+        incarnations: Vec::new(),
+        connectable: true,
+        pooled: true,
+        backup: None,
+        operation: None,
+        archived_until: None,
+        look_again: None,
+    }
 }
 
 /// A segment of a primary that is none any more may never be archived.
