@@ -5,7 +5,9 @@
 //! ```
 //!
 //! [`observe`] is the only reader and reads live; [`decide`] and [`build`] are pure; [`apply`] is the only writer
-//! of children; [`report`] writes one status, if it differs.
+//! of children; [`report`] writes one status, if it differs. Where an operation is under way, [`lifecycle`] takes one step
+//! of it between applying and reporting; it removes children, but for
+//! the objects of failed base backups.
 
 pub mod apply;
 pub mod build;
@@ -14,7 +16,6 @@ pub mod lifecycle;
 pub mod observe;
 pub mod plan;
 pub mod report;
-pub mod source;
 
 use std::time::Duration;
 

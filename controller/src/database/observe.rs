@@ -1,8 +1,10 @@
-//! What there is. Reads the cluster, live and never from a cache; the only reader of the database controller.
+//! What there is. Reads the cluster, live and never from a cache; with the modules below it, the only
+//! reader of the database controller.
 //!
 //! In: the name of a DaapDatabase. Out: [`Observed`], without any judgement.
 
 mod archive;
+mod source;
 
 use daap_crds::{
     DaapDatabase, DaapObjectStore, DaapTier, DaapTierRevision,
@@ -17,11 +19,9 @@ use k8s_openapi::api::{
 use kube::api::ListParams;
 use thiserror::Error;
 
-pub use super::source::{Source, SourceLookup};
 use super::{
     build,
     plan::{Identity, Store},
-    source,
 };
 use crate::{
     k8s::{
@@ -33,6 +33,7 @@ use crate::{
     tenant_sql::Tenant,
 };
 pub use archive::{ArchiveLook, observe_archive};
+pub use source::{Source, SourceLookup};
 
 /// Why nothing can be told about a database.
 #[derive(Debug, Error)]

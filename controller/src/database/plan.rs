@@ -7,6 +7,7 @@ use daap_crds::{
     cnpg::{Backup, Cluster, ObjectStore, Pooler, ScheduledBackup},
     condition::Fact,
     database::{AdmissionStatus, BackupStatus, Incarnation, Operation, Removal},
+    label,
     name::{DatabaseName, TeamName},
     reason::Reason,
     tier::DaapTierSpec,
@@ -15,7 +16,7 @@ use jiff::Timestamp;
 use k8s_openapi::{
     ByteString,
     api::{core::v1::Secret, networking::v1::NetworkPolicy},
-    apimachinery::pkg::apis::meta::v1::Time,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
 };
 
 use crate::tenant_sql::Tenant;
@@ -204,6 +205,12 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Whether an object was made for this database.
+    pub fn owns(&self, meta: &ObjectMeta) -> bool {
+        let labels = meta.labels.as_ref();
+        labels.and_then(|labels| labels.get(label::DATABASE_UID)) == Some(&self.uid)
+    }
+
     /// Whether the namespace is for databases only, so that everything in it can be denied by default.
     ///
     /// The namespaces in which the facade places databases are. A database made with kubectl may live beside an

@@ -5,6 +5,7 @@
 //! | [`client`] | reads, each with a deadline |
 //! | [`apply`] | writes, each with a deadline and only by the leader |
 //! | [`difference`] | whether a write is needed; pure |
+//! | [`finalizer`] | what keeps an object that others use; pure |
 //! | [`watch`] | watches that never block each other, and how fresh they are |
 //! | [`lease`] | which replica leads |
 //! | [`events`] | Events for people |
@@ -15,6 +16,7 @@ pub mod client;
 pub mod difference;
 pub mod error;
 pub mod events;
+pub mod finalizer;
 pub mod lease;
 pub mod watch;
 

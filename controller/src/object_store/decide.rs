@@ -5,14 +5,13 @@ use std::time::Duration;
 use daap_crds::{
     DaapObjectStore, DaapObjectStoreStatus,
     condition::{self, ACCEPTED, Fact, REACHABLE},
-    label,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 
 use super::observe::{Observed, Refusal};
-use crate::settings::Settings;
+use crate::{k8s::finalizer, settings::Settings};
 
 /// The reason of a store that was not tried, because what it needs is missing.
 pub const NOT_TRIED: &str = "NotTried";
@@ -52,7 +51,11 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Plan {
     let facts = [acceptance(observed), reachability(observed)];
     let generation = store.metadata.generation;
     Plan {
-        finalizers: finalizers(observed),
+        // What cannot be read may name it.
+        finalizers: finalizer::in_use(
+            &observed.store.metadata,
+            observed.users.tiers.is_empty() && observed.users.unreadable == 0,
+        ),
         status: DaapObjectStoreStatus {
             observed_generation: generation,
             in_use: i32::try_from(observed.users.tiers.len()).unwrap_or(i32::MAX),
@@ -173,23 +176,6 @@ fn sentence(text: &str) -> String {
         .next()
         .map(|first| first.to_uppercase().to_string());
     format!("{}{}.", first.unwrap_or_default(), characters.as_str())
-}
-
-/// The finalizers that are to be written. Ours is there until no tier names the store: a tier may be about to.
-fn finalizers(observed: &Observed) -> Option<Vec<String>> {
-    let present = observed.store.finalizers();
-    let is_ours = |finalizer: &&String| *finalizer == label::IN_USE_FINALIZER;
-    let has_ours = present.iter().any(|finalizer| is_ours(&finalizer));
-    let leaving = observed.store.metadata.deletion_timestamp.is_some();
-    if !leaving {
-        let ours = [label::IN_USE_FINALIZER.to_owned()];
-        return (!has_ours).then(|| present.iter().cloned().chain(ours).collect());
-    }
-    let is_free = observed.users.tiers.is_empty() && observed.users.unreadable == 0;
-    (is_free && has_ours).then(|| {
-        let others = present.iter().filter(|finalizer| !is_ours(finalizer));
-        others.cloned().collect()
-    })
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
 use super::observe::Observed;
-use crate::object_store::decide::store_trouble;
+use crate::{k8s::finalizer, object_store::decide::store_trouble};
 
 /// The condition of a revision that new databases are bound to.
 pub const CURRENT: &str = "Current";
@@ -69,7 +69,8 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Result<Plan, serde_json::E
         .map(|revision| fate(observed, revision, current.as_deref(), now));
 
     let mut plan = Plan {
-        finalizers: finalizers(observed),
+        // A database that only names the tier keeps it too: it may just be about to be bound.
+        finalizers: finalizer::in_use(&tier.metadata, observed.users.named == 0),
         create,
         create_quota: (!observed.has_quota && !leaving).then(|| unlimited(tier)),
         remove: Vec::new(),
@@ -128,31 +129,6 @@ fn acceptance(observed: &Observed) -> Fact {
             fact(false, "ObjectStoreUnavailable", message)
         }
     }
-}
-
-/// The finalizers that are to be written. Ours is there for as long as a database may need the tier.
-fn finalizers(observed: &Observed) -> Option<Vec<String>> {
-    let present = observed.tier.finalizers();
-    let is_ours = |finalizer: &&String| *finalizer == label::IN_USE_FINALIZER;
-    let has_ours = present.iter().any(|finalizer| is_ours(&finalizer));
-    if observed.tier.metadata.deletion_timestamp.is_none() {
-        return (!has_ours).then(|| {
-            present
-                .iter()
-                .cloned()
-                .chain([label::IN_USE_FINALIZER.to_owned()])
-                .collect()
-        });
-    }
-    // A database that only names the tier keeps it too: it may just be about to be bound.
-    let free = observed.users.named == 0;
-    (free && has_ours).then(|| {
-        present
-            .iter()
-            .filter(|finalizer| !is_ours(finalizer))
-            .cloned()
-            .collect()
-    })
 }
 
 fn unlimited(tier: &DaapTier) -> DaapQuota {

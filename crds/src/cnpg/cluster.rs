@@ -73,6 +73,15 @@ pub struct ClusterSpec {
     pub external_clusters: Option<Vec<ExternalCluster>>,
 }
 
+impl Cluster {
+    /// What CloudNativePG says of it; nothing, before it was looked at.
+    pub fn conditions(&self) -> &[Condition] {
+        self.status
+            .as_ref()
+            .map_or(&[], |status| &status.conditions)
+    }
+}
+
 /// A catalogue of images.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", default)]

@@ -52,10 +52,7 @@ pub(super) fn assess(
     if template.backup.is_none() {
         return Account::default();
     }
-    let conditions = cluster
-        .status
-        .as_ref()
-        .map_or(&[][..], |status| &status.conditions);
+    let conditions = cluster.conditions();
     let view = View {
         observed,
         store_trouble: store_trouble(observed),

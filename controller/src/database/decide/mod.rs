@@ -28,8 +28,8 @@ use super::{
     lifecycle::{self, Course, advance::finish},
     observe::{Children, Observed, StoreLookup},
     plan::{
-        Access, Assessment, BackupWork, Claim, Converge, Desired, Health, Password, Plan, Store,
-        Trouble,
+        Access, Assessment, BackupWork, Claim, Converge, Desired, Health, Identity, Password, Plan,
+        Store, Trouble,
     },
 };
 use crate::{k8s::client::Lookup, settings::Settings};
@@ -116,7 +116,7 @@ fn holds_nothing(observed: &Observed) -> bool {
         status.incarnations.is_empty() || status.phase == Some(Phase::Deleted)
     });
     let cluster = observed.children.cluster.found();
-    never && !cluster.is_some_and(|cluster| is_ours(&cluster.metadata, &observed.identity.uid))
+    never && !cluster.is_some_and(|cluster| observed.identity.owns(&cluster.metadata))
 }
 
 fn has_finalizer(database: &DaapDatabase) -> bool {
@@ -410,7 +410,7 @@ impl<'a> Bound<'a> {
     }
 
     fn foreign_child(&self) -> Option<String> {
-        foreign_child(&self.observed.children, &self.observed.identity.uid)
+        foreign_child(&self.observed.children, &self.observed.identity)
     }
 
     /// Finds the Cluster of the last incarnation. A Cluster that once existed is never looked for under another uid.
@@ -630,7 +630,7 @@ fn certificate(secret: &Secret) -> Option<ByteString> {
 }
 
 /// Something of the name of a child that is not this database's, in words.
-fn foreign_child(children: &Children, uid: &str) -> Option<String> {
+fn foreign_child(children: &Children, identity: &Identity) -> Option<String> {
     let Children {
         // Shared by the databases of the namespace.
         default_deny: _,
@@ -666,7 +666,7 @@ fn foreign_child(children: &Children, uid: &str) -> Option<String> {
         ("ScheduledBackup", meta(scheduled_backup)),
     ];
     found.into_iter().find_map(|(kind, meta)| {
-        let meta = meta.filter(|meta| !is_ours(meta, uid))?;
+        let meta = meta.filter(|meta| !identity.owns(meta))?;
         let name = meta.name.as_deref().unwrap_or_default();
         Some(format!(
             "A {kind} '{name}' exists that does not belong to this database."
@@ -676,13 +676,6 @@ fn foreign_child(children: &Children, uid: &str) -> Option<String> {
 
 fn meta<K: kube::Resource>(lookup: &Lookup<K>) -> Option<&ObjectMeta> {
     lookup.found().map(K::meta)
-}
-
-fn is_ours(meta: &ObjectMeta, uid: &str) -> bool {
-    meta.labels
-        .as_ref()
-        .and_then(|labels| labels.get(label::DATABASE_UID))
-        .is_some_and(|value| value == uid)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::{
             deed::{Stage, deed},
             step::Step,
         },
-        plan::{Access, BackupWork, Converge, Desired, Health, Trouble},
+        plan::{Access, Assessment, BackupWork, Converge, Desired, Health, Trouble},
     },
     Bound, Data, assessment, soon, stopped, waiting_for,
 };
@@ -97,10 +97,7 @@ impl Bound<'_> {
 
     /// A database that stays as an operation left it.
     pub(super) fn rest(&self, phase: Phase) -> Converge {
-        let mut assessment = assessment(self.observed, Health::Resting(phase), None);
-        if let Some(backup) = &mut assessment.backup {
-            backup.next_at = None;
-        }
+        let mut assessment = self.closed(Health::Resting(phase));
         if phase == Phase::Archived {
             assessment.look_again = assessment.archived_until.as_ref().map(|until| until.0);
             return Converge::say(assessment);
@@ -137,13 +134,20 @@ impl Bound<'_> {
         Converge::say(assessment(self.observed, Health::Failed, trouble))
     }
 
+    /// What is said while an operation is under way.
     pub(super) fn say(&self, health: Health, operation: Operation) -> Converge {
+        let mut assessment = self.closed(health);
+        assessment.operation = Some(operation);
+        Converge::say(assessment)
+    }
+
+    /// An assessment of a database whose schedule rests.
+    fn closed(&self, health: Health) -> Assessment {
         let mut assessment = assessment(self.observed, health, None);
         if let Some(backup) = &mut assessment.backup {
             backup.next_at = None;
         }
-        assessment.operation = Some(operation);
-        Converge::say(assessment)
+        assessment
     }
 
     /// The children of a database that is open only so far, if it has a Cluster and everything for it is at hand.

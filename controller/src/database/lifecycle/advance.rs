@@ -313,7 +313,7 @@ impl Progress {
                 let message = format!("The last base backup failed: {}", trouble.message);
                 self.not_yet(stage, step, &message)
             }
-            Step::ClaimSource | Step::FenceSource | Step::AwaitSource | Step::Recover => {
+            Step::ClaimSource | Step::FenceSource | Step::AwaitSource => {
                 self.operation.message = Some(trouble.message.clone());
                 finish(&mut self.operation, OperationResult::Failed, stage.now);
                 self.trouble = Some(trouble);

@@ -1,11 +1,11 @@
 //! What is removed with a database. Pure.
 
-use daap_crds::{cnpg::Cluster, database::Removal, label};
+use daap_crds::{cnpg::Cluster, database::Removal};
 use kube::{Resource, ResourceExt as _};
 
 use super::super::{
     observe::{Children, Observed},
-    plan::Child,
+    plan::{Child, Identity},
 };
 use crate::k8s::client::Lookup;
 
@@ -18,7 +18,7 @@ pub fn cluster(cluster: &Cluster) -> Child {
 ///
 /// The namespace's default-deny policy is the namespace's, not the database's.
 pub fn removable(observed: &Observed, keeps_archive: bool) -> Vec<Child> {
-    let uid = &observed.identity.uid;
+    let identity = &observed.identity;
     let Children {
         default_deny: _,
         instance_policy,
@@ -39,37 +39,36 @@ pub fn removable(observed: &Observed, keeps_archive: bool) -> Vec<Child> {
         requested_backup: _,
     } = &observed.children;
     let mut left = Vec::new();
-    left.extend(ours(pooler, uid, Child::Pooler));
-    left.extend(ours(scheduled_backup, uid, Child::ScheduledBackup));
+    left.extend(ours(pooler, identity, Child::Pooler));
+    left.extend(ours(scheduled_backup, identity, Child::ScheduledBackup));
     left.extend(
         backups
             .iter()
             .filter(|backup| backup.metadata.deletion_timestamp.is_none())
             .map(|backup| Child::Backup(Box::new(backup.clone()))),
     );
-    left.extend(ours(source_store, uid, Child::ObjectStore));
+    left.extend(ours(source_store, identity, Child::ObjectStore));
     for policy in [instance_policy, pooler_policy] {
-        left.extend(ours(policy, uid, Child::NetworkPolicy));
+        left.extend(ours(policy, identity, Child::NetworkPolicy));
     }
     for secret in [application_secret, observer_secret, connection_secret] {
-        left.extend(ours(secret, uid, Child::Secret));
+        left.extend(ours(secret, identity, Child::Secret));
     }
     if !keeps_archive {
-        left.extend(ours(object_store, uid, Child::ObjectStore));
-        left.extend(ours(store_secret, uid, Child::Secret));
+        left.extend(ours(object_store, identity, Child::ObjectStore));
+        left.extend(ours(store_secret, identity, Child::Secret));
     }
     left
 }
 
 fn ours<K: Resource + Clone>(
     lookup: &Lookup<K>,
-    uid: &str,
+    identity: &Identity,
     child: fn(Box<K>) -> Child,
 ) -> Option<Child> {
     let object = lookup.found()?;
-    let is_ours = object.labels().get(label::DATABASE_UID).map(String::as_str) == Some(uid);
     let is_leaving = object.meta().deletion_timestamp.is_some();
-    (is_ours && !is_leaving).then(|| child(Box::new(object.clone())))
+    (identity.owns(object.meta()) && !is_leaving).then(|| child(Box::new(object.clone())))
 }
 
 /// What a receipt says of objects that went with a Cluster.

@@ -82,10 +82,9 @@ impl<'a> Stage<'a> {
         let status = observed.database.status.as_ref();
         let last = status.and_then(|status| status.incarnations.last());
         let is_its = |cluster: &&Cluster| {
-            let labels = cluster.labels();
             last.is_some_and(|last| {
-                labels.get(label::INCARNATION) == Some(&last.server_name)
-                    && labels.get(label::DATABASE_UID) == Some(&observed.identity.uid)
+                observed.identity.owns(&cluster.metadata)
+                    && cluster.labels().get(label::INCARNATION) == Some(&last.server_name)
                     && (last.cluster_uid.is_none() || last.cluster_uid == cluster.metadata.uid)
             })
         };
@@ -418,11 +417,7 @@ impl<'a> Stage<'a> {
 
 /// Whether CloudNativePG says that no instance runs.
 pub fn is_hibernated(cluster: &Cluster) -> bool {
-    let conditions = cluster
-        .status
-        .as_ref()
-        .map_or(&[][..], |status| &status.conditions);
-    condition::is_true(conditions, cnpg::annotation::HIBERNATION)
+    condition::is_true(cluster.conditions(), cnpg::annotation::HIBERNATION)
 }
 
 /// The name of the next last base backup of an operation.

@@ -4,7 +4,10 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use daap_crds::database::{BackupState, BackupStatus};
+use daap_crds::{
+    condition,
+    database::{BackupState, BackupStatus},
+};
 
 use super::{Observed, StoreLookup};
 use crate::archive::{ArchiveError, Archives, Segment, Store};
@@ -62,10 +65,8 @@ pub async fn observe_archive(archives: &dyn Archives, observed: &Observed) -> Ar
 
 fn archiving_fails(observed: &Observed) -> bool {
     let cluster = observed.children.cluster.found();
-    let conditions = cluster
-        .and_then(|cluster| cluster.status.as_ref())
-        .map_or(&[][..], |status| &status.conditions);
-    daap_crds::condition::find(conditions, "ContinuousArchiving")
+    cluster
+        .and_then(|cluster| condition::find(cluster.conditions(), "ContinuousArchiving"))
         .is_some_and(|condition| condition.status == "False")
 }
 

@@ -1,5 +1,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use daap_crds::label;
+
 use super::{super::observe::Users, *};
 use crate::fixtures::{at, object_store};
 

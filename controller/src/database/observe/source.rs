@@ -13,9 +13,11 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{ResourceExt as _, api::ListParams, core::DeserializeGuard};
 
 use super::{
-    build,
-    observe::ObserveError,
-    plan::{Identity, Password},
+    super::{
+        build,
+        plan::{Identity, Password},
+    },
+    ObserveError,
 };
 use crate::{
     k8s::client::{Lookup, Reader},
