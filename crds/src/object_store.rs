@@ -1,5 +1,7 @@
 //! `DaapObjectStore`: an S3 location for backups. Pure.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -58,6 +60,8 @@ pub struct DaapObjectStoreSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.secret) != (has(self.inheritFromIAMRole) && self.inheritFromIAMRole)").message("exactly one of secret and inheritFromIAMRole is required"))]
+#[x_kube(validation = Rule::new("!has(self.serviceAccountAnnotations) || !has(self.secret)").message("annotations of service accounts are for inheritFromIAMRole").field_path(".serviceAccountAnnotations"))]
+#[x_kube(validation = Rule::new("!has(self.serviceAccountAnnotations) || self.serviceAccountAnnotations.all(key, size(key) <= 253 && key.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))").message("names of annotations look like eks.amazonaws.com/role-arn").field_path(".serviceAccountAnnotations"))]
 pub struct Credentials {
     /// A Secret of DAAP's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,6 +73,11 @@ pub struct Credentials {
         skip_serializing_if = "Option::is_none"
     )]
     pub inherit_from_iam_role: Option<bool>,
+    /// Annotations of the service account of every instance, where a role is found by them, such as
+    /// `eks.amazonaws.com/role-arn`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 16))]
+    pub service_account_annotations: Option<BTreeMap<String, String>>,
 }
 
 /// A Secret with an access key.

@@ -157,6 +157,7 @@ mod tests {
             credentials: Credentials {
                 secret: None,
                 inherit_from_iam_role: Some(true),
+                service_account_annotations: None,
             },
             ca: None,
         };

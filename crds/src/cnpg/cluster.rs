@@ -65,6 +65,9 @@ pub struct ClusterSpec {
     /// Labels for everything made from the Cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inherited_metadata: Option<InheritedMetadata>,
+    /// The service account that instances run under.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_account_template: Option<ServiceAccountTemplate>,
     /// Plugins, such as the one that archives.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plugins: Option<Vec<Plugin>>,
@@ -274,6 +277,23 @@ pub struct InheritedMetadata {
     /// Labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<String, String>>,
+}
+
+/// The service account of a Cluster.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceAccountTemplate {
+    /// Its metadata.
+    pub metadata: ServiceAccountMetadata,
+}
+
+/// What DAAP sets of a service account's metadata.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceAccountMetadata {
+    /// Annotations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<BTreeMap<String, String>>,
 }
 
 /// A plugin.

@@ -15,8 +15,8 @@ pub use backup::{Backup, BackupSpec, BackupStatus};
 pub use cluster::{
     Affinity, Bootstrap, Certificates, CertificatesStatus, Cluster, ClusterSpec, ClusterStatus,
     ExternalCluster, ImageCatalogRef, InheritedMetadata, InitDb, LocalObjectReference, Managed,
-    Plugin, PluginParameters, PostgresConfiguration, Recovery, RecoveryTarget, Role, Storage,
-    Synchronous,
+    Plugin, PluginParameters, PostgresConfiguration, Recovery, RecoveryTarget, Role,
+    ServiceAccountMetadata, ServiceAccountTemplate, Storage, Synchronous,
 };
 pub use object_store::{
     BarmanObjectStore, DataBackup, ObjectStore, ObjectStoreSpec, ObjectStoreStatus, RecoveryWindow,

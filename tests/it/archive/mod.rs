@@ -20,6 +20,7 @@ use crate::world::SOON;
 mod connection;
 mod purge;
 mod reading;
+mod role;
 
 /// The uid of the database that the tests are about.
 const UID: &str = "9d8e872d-657c-4380-8b5e-3c6d73c165b8";
@@ -46,6 +47,7 @@ fn store(server: &S3Server) -> Store {
         credentials: Credentials {
             secret: Some(secret),
             inherit_from_iam_role: None,
+            service_account_annotations: None,
         },
         ca: None,
     };

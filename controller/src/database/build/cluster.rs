@@ -6,8 +6,8 @@ use daap_crds::{
     cnpg::{
         Affinity, BARMAN_PLUGIN, Bootstrap, Certificates, Cluster, ClusterSpec, ExternalCluster,
         ImageCatalogRef, InheritedMetadata, InitDb, LocalObjectReference, Managed, Plugin,
-        PluginParameters, PostgresConfiguration, Recovery, RecoveryTarget, Role, Storage,
-        Synchronous, annotation,
+        PluginParameters, PostgresConfiguration, Recovery, RecoveryTarget, Role,
+        ServiceAccountMetadata, ServiceAccountTemplate, Storage, Synchronous, annotation,
     },
     label,
     quantity::Bytes,
@@ -87,6 +87,7 @@ pub(super) fn build_cluster(desired: &Desired) -> Cluster {
         inherited_metadata: Some(InheritedMetadata {
             labels: Some(inherited_labels(identity)),
         }),
+        service_account_template: service_account(desired),
         plugins: template.backup.as_ref().map(|_| vec![archiver(desired)]),
         external_clusters: source(desired).map(|source| vec![source]),
     };
@@ -215,6 +216,17 @@ fn source(desired: &Desired) -> Option<ExternalCluster> {
                 server_name: Some(from.server_name.clone()),
             }),
         }),
+    })
+}
+
+/// The service account of the instances, where their role in the object store hangs on it.
+fn service_account(desired: &Desired) -> Option<ServiceAccountTemplate> {
+    let credentials = &desired.store.as_ref()?.spec.credentials;
+    let annotations = credentials.service_account_annotations.clone()?;
+    Some(ServiceAccountTemplate {
+        metadata: ServiceAccountMetadata {
+            annotations: Some(annotations),
+        },
     })
 }
 

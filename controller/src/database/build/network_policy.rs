@@ -29,6 +29,11 @@ const POSTGRES: u16 = 5432;
 const INSTANCE_MANAGER: u16 = 8000;
 /// DNS.
 const DNS: u16 = 53;
+/// What hands out the credentials of a role, by plain HTTP on the node itself.
+const HTTP: u16 = 80;
+/// The metadata service of the node, and the agent for roles of pods; both have these addresses in every AWS network.
+/// Roles by web identity come from a service with a name, and are asked for like the object store.
+const ROLE_SERVICES: [&str; 2] = ["169.254.169.254/32", "169.254.170.23/32"];
 /// A label of the controller's own pods.
 const CONTROLLER: (&str, &str) = ("app.kubernetes.io/name", "daap-controller");
 /// The label every namespace has, with its name.
@@ -92,6 +97,9 @@ pub(super) fn build_instance_policy(desired: &Desired, settings: &Settings) -> N
         ports.sort_unstable();
         ports.dedup();
         egress.push(to(blocks(&network.object_store_cidrs), tcp(&ports)));
+        if store.spec.credentials.inherit_from_iam_role == Some(true) {
+            egress.push(to(blocks(&ROLE_SERVICES.map(str::to_owned)), tcp(&[HTTP])));
+        }
     }
     NetworkPolicy {
         metadata: metadata(identity, instance_policy_name(identity)),

@@ -1,4 +1,4 @@
-use daap_crds::database::RestoredFrom;
+use daap_crds::{database::RestoredFrom, object_store::Credentials};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, MicroTime};
 
 use super::{super::plan::Access, *};
@@ -106,6 +106,34 @@ fn how_far_a_database_is_open() {
         )
     });
     insta::assert_snapshot!("access", told.join("\n"));
+}
+
+/// Where instances have a role, they get no key, but the annotations it hangs on and the way to who hands it out.
+#[test]
+fn instances_with_a_role() {
+    let mut desired = desired(tier_spec());
+    let store = desired.store.as_mut().unwrap();
+    let annotations = [(
+        "eks.amazonaws.com/role-arn".to_owned(),
+        "arn:aws:iam::111122223333:role/daap-backups".to_owned(),
+    )];
+    store.spec.credentials = Credentials {
+        secret: None,
+        inherit_from_iam_role: Some(true),
+        service_account_annotations: Some(annotations.into()),
+    };
+    store.secrets.retain(|key, _| key == KEY_REGION);
+    let objects = build(&desired, &settings()).unwrap();
+    let credentials = objects.object_store.unwrap().spec.configuration.unwrap();
+    let egress = objects.instance_policy.spec.unwrap().egress.unwrap();
+    insta::assert_yaml_snapshot!(
+        "role",
+        (
+            objects.cluster.spec.service_account_template,
+            credentials.s3_credentials,
+            egress.last(),
+        )
+    );
 }
 
 /// While another database is restored from them, no backup expires.
