@@ -107,7 +107,6 @@ test: check test-programs check-contract test-integration ## Runs every test. Ne
 .PHONY: campaign bench
 campaign: ## Runs the quota's races many more times than `make test` does, CAMPAIGN_RUNS says how often, and every crash of operations.
 	$(call stage,campaign,CAMPAIGN_RUNS=$(or $(CAMPAIGN_RUNS),64) $(CARGO) test --locked --workspace --test it -- --nocapture quota::campaign survives_crashes)
-	$(call stage,mistakes,$(CARGO) test --locked --workspace --test it -- --ignored --nocapture quota::mistakes)
 
 bench: ## Measures how fast databases are admitted, and how fast the REST API answers.
 	$(call stage,benchmark of admission,$(CARGO) bench --locked --workspace --bench admission)

@@ -9,23 +9,30 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Looks until `condition` answers `Ok`, and returns its answer.
 ///
-/// An `Err` means "not yet". When `limit` has passed, the last one is the cause of the returned error,
-/// so that a reader learns what was missing and not only that time ran out.
+/// An `Err` means "not yet". When `limit` has passed, the last one is the cause of the returned error, so that a reader
+/// learns what was missing and not only that time ran out, also where the very last look was cut off.
 pub async fn until<T, F>(what: &str, limit: Duration, mut condition: F) -> Result<T>
 where
     F: AsyncFnMut() -> Result<T>,
 {
     let deadline = Instant::now() + limit;
+    let mut missing = None;
     loop {
         let remaining = deadline.saturating_duration_since(Instant::now());
         let error = match tokio::time::timeout(remaining, condition()).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => error,
-            Err(_) => anyhow!("no answer"),
+            Err(_) => match missing {
+                Some(error) => {
+                    anyhow::Error::context(error, "the last look was cut off; the one before found")
+                }
+                None => anyhow!("no answer"),
+            },
         };
         if Instant::now() + PAUSE >= deadline {
             return Err(error).with_context(|| format!("{what}: not within {} s", limit.as_secs()));
         }
+        missing = Some(error);
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -60,6 +67,25 @@ mod tests {
         let text = format!("{error:#}");
         assert!(
             text.contains("the impossible") && text.contains("still not"),
+            "{text}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_last_look_that_is_cut_off_hides_no_reason() {
+        let mut looks = 0;
+        let error = until::<(), _>("the impossible", Duration::from_millis(250), async || {
+            looks += 1;
+            if looks > 1 {
+                std::future::pending::<()>().await;
+            }
+            Err(anyhow!("still not"))
+        })
+        .await
+        .unwrap_err();
+        let text = format!("{error:#}");
+        assert!(
+            text.contains("cut off") && text.contains("still not"),
             "{text}"
         );
     }

@@ -1,14 +1,14 @@
-//! A client that goes wrong on purpose: replies are lost, requests are late, answers are old, a process dies at a write.
+//! A client that goes wrong on purpose: replies are lost, requests are held up, answers are old, a process dies at a write.
 //!
-//! What goes wrong is decided for each request by a function; everything else passes through.
+//! What goes wrong is decided for each request by a function; everything else passes through. A request that is to be late
+//! waits at a [`Gate`], so that it arrives after something else has happened, however long that takes.
 
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -25,18 +25,93 @@ pub enum Fault {
     None,
     /// It is carried out, and nobody learns of it.
     LostReply,
-    /// It arrives late.
-    Late(Duration),
     /// It does not arrive before the gate is open.
-    Held(watch::Receiver<bool>),
+    Held(Gate),
     /// It is carried out, and is the last thing that this client ever does.
     Death,
     /// It never arrives, and is the last thing that this client ever does.
     DeathBefore,
-    /// It is carried out without regard to the version that it was decided on, and late.
-    Unconditional(Duration),
-    /// Every second answer is the first one that was ever given.
-    StaleAnswer,
+    /// The same, and it is carried out without regard to the version that it was decided on.
+    Unconditional(Gate),
+    /// The answer is remembered, if it is the first one.
+    Remembered,
+    /// The answer is the remembered one.
+    Stale,
+}
+
+/// Where requests wait until they are let through.
+#[derive(Debug, Clone)]
+pub struct Gate(watch::Sender<Passage>);
+
+#[derive(Debug, Clone, Copy)]
+struct Passage {
+    is_open: bool,
+    waiting: usize,
+    answered: usize,
+}
+
+impl Gate {
+    /// A gate that lets requests through until it is closed.
+    pub fn opened() -> Self {
+        Self(watch::Sender::new(Passage {
+            is_open: true,
+            waiting: 0,
+            answered: 0,
+        }))
+    }
+
+    /// A gate that holds requests until it is opened.
+    pub fn closed() -> Self {
+        let gate = Self::opened();
+        gate.close();
+        gate
+    }
+
+    /// Lets everything through, also what waits.
+    pub fn open(&self) {
+        self.0.send_modify(|passage| passage.is_open = true);
+    }
+
+    /// Holds what comes from now on.
+    pub fn close(&self) {
+        self.0.send_modify(|passage| passage.is_open = false);
+    }
+
+    /// How many requests are held.
+    pub fn waiting(&self) -> usize {
+        self.0.borrow().waiting
+    }
+
+    /// How many of those that came here were answered.
+    pub fn answered(&self) -> usize {
+        self.0.borrow().answered
+    }
+
+    async fn pass(&self) {
+        let _held = Held::at(self);
+        // An error would mean that the sender is gone, which is this gate.
+        let _ = self.0.subscribe().wait_for(|passage| passage.is_open).await;
+    }
+
+    fn note_answer(&self) {
+        self.0.send_modify(|passage| passage.answered += 1);
+    }
+}
+
+/// A request that is held, until it goes on or whoever sent it gives up.
+struct Held<'a>(&'a Gate);
+
+impl<'a> Held<'a> {
+    fn at(gate: &'a Gate) -> Self {
+        gate.0.send_modify(|passage| passage.waiting += 1);
+        Self(gate)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|passage| passage.waiting -= 1);
+    }
 }
 
 /// A request, as far as a fault depends on it.
@@ -56,11 +131,16 @@ impl Asked<'_> {
             && self.path.contains("/status")
     }
 
-    /// Whether it lists databases.
-    pub fn lists_databases(&self) -> bool {
+    /// Whether it reads one quota.
+    pub fn reads_quota(&self) -> bool {
+        self.method == Method::GET && self.path.contains("/daapquotas/")
+    }
+
+    /// Whether it lists the databases of a tier, to count them.
+    pub fn counts_databases(&self) -> bool {
         self.method == Method::GET
             && self.path.contains("/daapdatabases?")
-            && !self.path.contains("watch=true")
+            && self.path.contains("spec.tier")
     }
 
     /// Whether it watches databases.
@@ -97,8 +177,8 @@ struct Line {
     client: Client,
     faults: Box<Faults>,
     dead: AtomicBool,
-    /// The first answer to each path, and whether the next one is to be that.
-    first: Mutex<HashMap<String, (Vec<u8>, bool)>>,
+    /// The first answer to each path that was to be remembered.
+    first: Mutex<HashMap<String, Vec<u8>>>,
 }
 
 impl Line {
@@ -118,13 +198,11 @@ impl Line {
                 self.complete(request).await?;
                 Err("the reply was lost on purpose".into())
             }
-            Fault::Late(delay) => {
-                tokio::time::sleep(delay).await;
-                self.pass(request).await
-            }
-            Fault::Held(mut gate) => {
-                gate.wait_for(|open| *open).await?;
-                self.pass(request).await
+            Fault::Held(gate) => {
+                gate.pass().await;
+                let answer = self.pass(request).await;
+                gate.note_answer();
+                answer
             }
             Fault::Death => {
                 self.dead.store(true, Ordering::SeqCst);
@@ -135,11 +213,14 @@ impl Line {
                 self.dead.store(true, Ordering::SeqCst);
                 std::future::pending().await
             }
-            Fault::Unconditional(delay) => {
-                tokio::time::sleep(delay).await;
-                self.pass(without_version(request).await?).await
+            Fault::Unconditional(gate) => {
+                gate.pass().await;
+                let answer = self.pass(without_version(request).await?).await;
+                gate.note_answer();
+                answer
             }
-            Fault::StaleAnswer => self.stale(&path, request).await,
+            Fault::Remembered => self.remember(path, request).await,
+            Fault::Stale => self.stale(&path, request).await,
         }
     }
 
@@ -154,16 +235,26 @@ impl Line {
         Ok(())
     }
 
-    async fn stale(&self, path: &str, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+    async fn remember(
+        &self,
+        path: String,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, BoxError> {
         let (parts, body) = self.client.send(request).await?.into_parts();
-        let fresh = body.collect_bytes().await?.to_vec();
-        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-        let (old, turn) = first
-            .entry(path.to_owned())
-            .or_insert_with(|| (fresh.clone(), false));
-        let answer = if *turn { old.clone() } else { fresh };
-        *turn = !*turn;
+        let answer = body.collect_bytes().await?.to_vec();
+        self.first().entry(path).or_insert_with(|| answer.clone());
         Ok(Response::from_parts(parts, Body::from(answer)))
+    }
+
+    async fn stale(&self, path: &str, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+        let (parts, _) = self.client.send(request).await?.into_parts();
+        let answer = self.first().get(path).cloned();
+        let answer = answer.ok_or("no answer to this was remembered")?;
+        Ok(Response::from_parts(parts, Body::from(answer)))
+    }
+
+    fn first(&self) -> MutexGuard<'_, HashMap<String, Vec<u8>>> {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

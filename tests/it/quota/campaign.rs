@@ -8,8 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::ensure;
 use daap_controller::Surroundings;
-use daap_tests::faulty_client::Fault;
+use daap_tests::{
+    cluster::wait,
+    faulty_client::{Asked, Fault, Gate},
+};
 use futures::future::join_all;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -19,6 +23,7 @@ use super::{
     history::allocated,
     stage::{Controller, Facades, Stage},
 };
+use crate::world::SOON;
 
 /// How many are asked for, and how many fit.
 const ASKED: usize = 201;
@@ -85,7 +90,7 @@ async fn run(stage: &Stage, facades: &Facades, seed: usize, trouble: Trouble) {
             }
         }
     });
-    let released = crew.release_after(Duration::from_secs(3));
+    let released = crew.release(stage, &tier);
     let (answers, ()) = tokio::join!(join_all(asking), released);
 
     let quota = stage.await_settled(&tier, FIT).await;
@@ -143,12 +148,12 @@ fn assert_refusal(body: &Value, tier: &str) {
 }
 
 async fn await_offer(facades: &Facades, tier: &str) {
-    daap_tests::cluster::wait::until("the tier being offered", crate::world::SOON, async || {
+    wait::until("the tier being offered", SOON, async || {
         let body = facades.clients[0]
             .get(&format!("/tiers/{tier}"))
             .await?
             .body;
-        anyhow::ensure!(body["available"] == true, "{body}");
+        ensure!(body["available"] == true, "{body}");
         Ok(())
     })
     .await
@@ -177,12 +182,13 @@ struct Crew {
     controllers: Vec<Controller>,
     /// The controller that dies.
     doomed: Option<(Controller, watch::Receiver<bool>)>,
-    gate: watch::Sender<bool>,
+    gate: Gate,
 }
 
 impl Crew {
     fn start(stage: &Stage, trouble: Trouble) -> Self {
-        let (gate, held) = watch::channel(false);
+        let gate = Gate::closed();
+        let held = gate.clone();
         let (dying, died) = watch::channel(false);
         let mut crew = Self {
             controllers: Vec::new(),
@@ -242,10 +248,15 @@ impl Crew {
         }
     }
 
-    /// Ends the trouble after a while.
-    async fn release_after(&self, delay: Duration) {
-        tokio::time::sleep(delay).await;
-        self.gate.send_replace(true);
+    /// Ends the trouble when most have asked.
+    async fn release(&self, stage: &Stage, tier: &str) {
+        wait::until("most having asked", SOON, async || {
+            ensure!(stage.listed(tier).await.len() > ASKED / 2);
+            Ok(())
+        })
+        .await
+        .unwrap();
+        self.gate.open();
     }
 
     async fn stop(self) {
@@ -259,4 +270,4 @@ impl Crew {
     }
 }
 
-type Faults = Arc<dyn Fn(daap_tests::faulty_client::Asked<'_>) -> Fault + Send + Sync>;
+type Faults = Arc<dyn Fn(Asked<'_>) -> Fault + Send + Sync>;

@@ -41,6 +41,8 @@ pub struct Stage {
     pub history: History,
     /// After which time its controllers remove a database that is to be admitted at once or not at all.
     pub fail_fast_deadline: Duration,
+    /// How long a call of its controllers may take. Longer than by default where calls are held up on purpose.
+    pub api_deadline: Duration,
 }
 
 impl Stage {
@@ -64,6 +66,7 @@ impl Stage {
             client,
             history,
             fail_fast_deadline: Duration::from_secs(15),
+            api_deadline: Duration::from_secs(10),
         }
     }
 
@@ -83,6 +86,7 @@ impl Stage {
         let mut settings = Settings::from_defaults().unwrap();
         settings.http_listen = ([127, 0, 0, 1], 0).into();
         settings.fail_fast_deadline = self.fail_fast_deadline;
+        settings.api_deadline = self.api_deadline;
         lease.clone_into(&mut settings.lease_name);
         let shutdown = CancellationToken::new();
         let run = daap_controller::run_in(surroundings, settings, client, shutdown.clone());
