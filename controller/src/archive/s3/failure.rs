@@ -1,7 +1,8 @@
 //! What an answer of an object store means. Pure.
 
-use std::{error::Error, io};
+use std::{error::Error, io, iter};
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::{
     config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
@@ -54,6 +55,9 @@ where
 {
     match error {
         SdkError::ConstructionFailure(_) => ArchiveError::NoCredentials(Cause(told(error))),
+        SdkError::DispatchFailure(_) if is_without_credentials(error) => {
+            ArchiveError::NoCredentials(Cause(told(error)))
+        }
         SdkError::DispatchFailure(_) if is_about_certificates(error) => {
             ArchiveError::Untrusted(Cause(told(error)))
         }
@@ -94,26 +98,34 @@ fn told(error: &(dyn Error + 'static)) -> String {
     crate::k8s::error::chain(error)
 }
 
-/// Whether an error comes from the verification of a certificate. It is wrapped many times, also in errors of input and
-/// output, whose own chain leaves it out.
+/// Whether nobody gave this process credentials: those of a role are asked for with the first request.
+fn is_without_credentials(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(|cause| cause.is::<CredentialsError>())
+}
+
+/// Whether an error comes from the verification of a certificate.
 fn is_about_certificates(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(current) = next {
-        if let Some(tls) = current.downcast_ref::<rustls::Error>() {
-            return matches!(
+    causes(error)
+        .find_map(|cause| cause.downcast_ref())
+        .is_some_and(|tls| {
+            matches!(
                 tls,
                 rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented
-            );
-        }
+            )
+        })
+}
+
+/// An error and all behind it. Errors of input and output leave what they wrap out of their own chain.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    iter::successors(Some(error), |&current| {
         let inner = current
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref);
-        next = match inner {
+        match inner {
             Some(inner) => Some(inner),
             None => current.source(),
-        };
-    }
-    false
+        }
+    })
 }
 
 #[cfg(test)]
