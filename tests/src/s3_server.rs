@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use aws_sdk_s3::{
     Client, Config,
     config::{BehaviorVersion, Credentials, Region},
+    primitives::ByteStream,
     types::{BucketVersioningStatus, VersioningConfiguration},
 };
 use aws_smithy_http_client::Builder;
@@ -126,15 +127,7 @@ impl S3Server {
 
     /// A client of its own for a test that puts things there, or looks for them. Not through TLS.
     pub fn client(&self) -> Client {
-        let keys = Credentials::new(&self.access_key, &self.secret_key, None, None, "test");
-        let config = Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .http_client(Builder::new().build_http())
-            .credentials_provider(keys)
-            .region(Region::new(REGION))
-            .endpoint_url(&self.endpoint)
-            .force_path_style(true);
-        Client::from_conf(config.build())
+        client(&self.endpoint, &self.access_key, &self.secret_key)
     }
 
     /// Lets the bucket keep every version of its objects from now on.
@@ -151,6 +144,30 @@ impl S3Server {
         .context("turning versions on")
         .map(drop)
     }
+}
+
+/// A client of an S3 server that speaks plain HTTP.
+pub fn client(endpoint: &str, access_key: &str, secret_key: &str) -> Client {
+    let config = Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .http_client(Builder::new().build_http())
+        .credentials_provider(Credentials::new(access_key, secret_key, None, None, "test"))
+        .region(Region::new(REGION))
+        .endpoint_url(endpoint)
+        .force_path_style(true);
+    Client::from_conf(config.build())
+}
+
+/// Begins an upload of many parts, uploads one, and leaves it at that.
+pub async fn interrupt_upload(client: &Client, bucket: &str, key: &str) -> Result<String> {
+    let begin = client.create_multipart_upload().bucket(bucket).key(key);
+    let upload = begin.send().await.context("beginning an upload")?;
+    let id = upload.upload_id.context("an upload without an id")?;
+    let part = client.upload_part().bucket(bucket).key(key).upload_id(&id);
+    let body = ByteStream::from(vec![7; 5 * 1024 * 1024]);
+    let part = part.part_number(1).body(body).send();
+    part.await.context("uploading a part")?;
+    Ok(id)
 }
 
 /// Writes a certificate and its key, and returns the authority's certificate.

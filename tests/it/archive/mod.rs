@@ -11,7 +11,7 @@ use daap_crds::{
     DaapObjectStoreSpec,
     object_store::{Credentials, CredentialsSecret},
 };
-use daap_tests::s3_server::{BUCKET, S3Server};
+use daap_tests::s3_server::{BUCKET, S3Server, interrupt_upload};
 use futures::{StreamExt as _, stream};
 use k8s_openapi::ByteString;
 
@@ -85,12 +85,7 @@ async fn put_all(client: &Client, keys: impl IntoIterator<Item = String>) {
 }
 
 async fn begin_upload(client: &Client, key: &str) -> String {
-    let upload = client.create_multipart_upload().bucket(BUCKET).key(key);
-    let id = upload.send().await.unwrap().upload_id.unwrap();
-    let part = client.upload_part().bucket(BUCKET).key(key).upload_id(&id);
-    let body = ByteStream::from(vec![7; 5 * 1024 * 1024]);
-    part.part_number(1).body(body).send().await.unwrap();
-    id
+    interrupt_upload(client, BUCKET, key).await.unwrap()
 }
 
 /// Everything in the bucket outside of a prefix, and the names of what is below it.

@@ -1,11 +1,16 @@
 //! Databases that are frozen, archived and destroyed, and one whose primary dies, all while somebody writes.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, ensure};
+use aws_sdk_s3::Client;
 use daap_tests::{
     cluster::{progress::Progress, wait},
     installation::{Installation, SYSTEM_NAMESPACE, database::Database},
+    s3_server,
 };
 use tokio::process::Command;
 
@@ -17,6 +22,8 @@ use super::{
 };
 
 const NAMESPACE: &str = "--namespace=daap-team-shop";
+/// Where the S3 server of the node can be reached from outside of it.
+const STORE_PORT: u16 = 5552;
 
 /// Frozen is closed at every door, stays closed when everything restarts, and opens as it was.
 pub async fn frozen_is_closed_and_whole(
@@ -260,6 +267,12 @@ pub async fn a_hard_delete_removes_one_prefix(
     plant(&own.join("more"), 1100)?;
     plant(&longer, 3)?;
     plant(&team.join("cat"), 3)?;
+    let neighbours = [&longer, &team.join("cat")];
+    let before = neighbours.map(|directory| contents(directory));
+    let store = Store::reach(installation).await?;
+    let prefix = format!("daap-team-shop/{id}");
+    store.interrupt_upload(&format!("{prefix}/base")).await?;
+    let upload = store.interrupt_upload(&format!("{prefix}0/base")).await?;
 
     victim.destroy(installation).await?;
     wait::until("the purge having begun", PATIENCE, async || {
@@ -285,10 +298,15 @@ pub async fn a_hard_delete_removes_one_prefix(
         .await_status(installation, "deleted", progress)
         .await?;
     ensure!(files(&own)?.is_empty(), "left: {:?}", files(&own)?);
-    ensure!(
-        files(&longer)?.len() == 3 && files(&team.join("cat"))?.len() == 3,
-        "a neighbour lost something"
-    );
+    for (directory, before) in neighbours.into_iter().zip(before) {
+        ensure!(
+            contents(directory)? == before?,
+            "{} is not what it was",
+            directory.display()
+        );
+    }
+    let uploads = store.uploads(&prefix).await?;
+    ensure!(uploads == [upload], "uploads: {uploads:?}");
     neighbour.look(installation).await?;
     ensure!(
         neighbour.record["status"] == "ready",
@@ -314,6 +332,44 @@ fn plant(directory: &Path, count: usize) -> Result<()> {
         std::fs::write(directory.join(format!("object-{n}")), n.to_string())?;
     }
     Ok(())
+}
+
+/// All files below a directory, with what is in them.
+fn contents(directory: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let read = |file: PathBuf| Ok((file.clone(), std::fs::read(file)?));
+    files(directory)?.into_iter().map(read).collect()
+}
+
+/// The S3 server of the node, spoken to as anybody would.
+struct Store {
+    client: Client,
+    bucket: String,
+}
+
+impl Store {
+    async fn reach(installation: &Installation) -> Result<Self> {
+        let node = installation.site.cluster().node()?;
+        let store = node.object_store()?;
+        let address = store.endpoint.trim_start_matches("http://").parse()?;
+        let address = node.forward(STORE_PORT, address).await?;
+        let endpoint = format!("http://{address}");
+        Ok(Self {
+            client: s3_server::client(&endpoint, &store.access_key, &store.secret_key),
+            bucket: store.bucket,
+        })
+    }
+
+    async fn interrupt_upload(&self, key: &str) -> Result<String> {
+        s3_server::interrupt_upload(&self.client, &self.bucket, key).await
+    }
+
+    /// The ids of unfinished uploads whose keys begin with this.
+    async fn uploads(&self, prefix: &str) -> Result<Vec<String>> {
+        let list = self.client.list_multipart_uploads();
+        let list = list.bucket(&self.bucket).prefix(prefix).send().await?;
+        let ids = list.uploads().iter();
+        Ok(ids.filter_map(|upload| upload.upload_id.clone()).collect())
+    }
 }
 
 /// All files below a directory.
