@@ -52,7 +52,7 @@ pub struct Observed {
     pub database: DaapDatabase,
     /// Who it is.
     pub identity: Identity,
-    /// Its namespace.
+    /// Its namespace. Read only once it is bound, like its store and its children.
     pub namespace: Option<Namespace>,
     /// Its tier. Read only while the database is not bound.
     pub tier: Lookup<DaapTier>,
@@ -167,17 +167,22 @@ pub async fn observe(
         tier: database.spec.tier.clone(),
     };
     let (tier, revision) = observe_tier(reader, &database).await?;
-    let (namespace, store, children) = tokio::try_join!(
-        reader.get::<Namespace>(namespace),
-        observe_store(reader, settings, &identity, revision.found()),
-        observe_children(
-            reader,
-            &database,
-            &identity,
-            revision.found(),
-            database.pending_backup_request()
-        ),
-    )?;
+    // What is not bound never was, so nothing was made for it. Many may wait for a long time.
+    let (namespace, store, children) = if database.spec.tier_revision.is_none() {
+        Default::default()
+    } else {
+        tokio::try_join!(
+            reader.get::<Namespace>(namespace),
+            observe_store(reader, settings, &identity, revision.found()),
+            observe_children(
+                reader,
+                &database,
+                &identity,
+                revision.found(),
+                database.pending_backup_request()
+            ),
+        )?
+    };
     let symptoms = if is_well(&children) && !source::is_operated(&database) {
         Symptoms::default()
     } else {

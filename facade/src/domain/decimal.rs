@@ -46,6 +46,8 @@ pub fn from_text(text: &str, unit: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -79,18 +81,30 @@ mod tests {
         assert_eq!(from_text("0.30000000000000004", PER_GIBIBYTE), None);
     }
 
-    /// What goes out as a JSON number comes back as the same amount, through the double that most clients read it as.
-    #[test]
-    fn every_amount_survives_json() {
-        let amounts = (0..5000).chain((0..5000).map(|step| 999_999_999 - step * 199_999));
-        for amount in amounts {
+    proptest! {
+        /// What goes out as a JSON number comes back as the same amount, through the double that most clients read it as.
+        #[test]
+        fn every_amount_survives_json(amount in 0u64..=999_999_999) {
             for unit in [PER_CORE, PER_GIBIBYTE] {
                 let number: serde_json::Number = to_text(amount, unit).parse().unwrap();
-                assert_eq!(
-                    from_text(&number.to_string(), unit),
-                    Some(amount),
-                    "{number}"
-                );
+                prop_assert_eq!(from_text(&number.to_string(), unit), Some(amount), "{}", number);
+            }
+        }
+
+        /// A text is taken exactly when it is a whole number of steps, calculated here in units of its last decimal.
+        #[test]
+        fn nothing_is_rounded(number in 0u64..1_000_000_000_000, decimals in 0u32..12) {
+            let scale = 10_u64.pow(decimals);
+            let (whole, rest) = (number / scale, number % scale);
+            let text = match decimals {
+                0 => whole.to_string(),
+                _ => format!("{whole}.{rest:0width$}", width = decimals as usize),
+            };
+            for unit in [PER_CORE, PER_GIBIBYTE] {
+                let steps = u128::from(number) * u128::from(unit);
+                let scale = u128::from(scale);
+                let exact = steps.is_multiple_of(scale).then(|| u64::try_from(steps / scale).unwrap());
+                prop_assert_eq!(from_text(&text, unit), exact, "{} in steps of 1/{}", text, unit);
             }
         }
     }

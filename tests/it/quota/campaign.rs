@@ -75,7 +75,7 @@ async fn run(stage: &Stage, facades: &Facades, seed: usize, trouble: Trouble) {
         .await;
     let mut crew = Crew::start(stage, trouble);
     stage.create_tier(&tier, |_| ()).await;
-    await_offer(facades, &tier).await;
+    facades.await_offer(&tier).await;
     crew.complete(stage);
 
     let asking = shuffled(seed).into_iter().map(|index| {
@@ -145,19 +145,6 @@ fn assert_refusal(body: &Value, tier: &str) {
         body["exceeded"],
         json!([{"resource": "max_databases", "limit": FIT, "used": FIT, "requested": 1, "remaining": 0}])
     );
-}
-
-async fn await_offer(facades: &Facades, tier: &str) {
-    wait::until("the tier being offered", SOON, async || {
-        let body = facades.clients[0]
-            .get(&format!("/tiers/{tier}"))
-            .await?
-            .body;
-        ensure!(body["available"] == true, "{body}");
-        Ok(())
-    })
-    .await
-    .unwrap();
 }
 
 /// The numbers of all who ask, in an order that follows from the seed.

@@ -215,32 +215,30 @@ fn step(before: &DaapQuota, after: &DaapQuota) -> Vec<String> {
     broken
 }
 
-/// Databases that were bound without a reservation of the same revision before.
+/// Databases that were bound to a revision, be it their first or another one, that was not reserved for them before.
 fn unreserved(quotas: &[&DaapQuota], databases: &[&(DaapDatabase, bool)]) -> Vec<String> {
-    let mut first_bound: BTreeMap<String, &DaapDatabase> = BTreeMap::new();
-    for (database, _) in databases
-        .iter()
-        .filter(|(one, _)| one.spec.tier_revision.is_some())
-    {
-        first_bound
-            .entry(database.uid().unwrap())
-            .or_insert(database);
-    }
-    let reserved = |database: &DaapDatabase| {
+    let is_reserved = |database: &DaapDatabase, revision: &String| {
         quotas
             .iter()
             .filter(|quota| version(**quota) < version(database))
             .flat_map(|quota| &quota.status.as_ref().unwrap().reservations)
-            .any(|one| {
-                Some(&one.uid) == database.uid().as_ref()
-                    && Some(&one.revision) == database.spec.tier_revision.as_ref()
-            })
+            .any(|one| Some(&one.uid) == database.uid().as_ref() && one.revision == *revision)
     };
-    first_bound
-        .values()
-        .filter(|database| !reserved(database))
-        .map(|database| format!("{} was bound without a reservation", database.name_any()))
-        .collect()
+    let mut bound = BTreeMap::new();
+    let mut broken = Vec::new();
+    for (database, _) in databases {
+        let Some(revision) = &database.spec.tier_revision else {
+            continue;
+        };
+        let before = bound.insert(database.uid(), revision);
+        if before != Some(revision) && !is_reserved(database, revision) {
+            broken.push(format!(
+                "{} was bound without a reservation",
+                database.name_any()
+            ));
+        }
+    }
+    broken
 }
 
 pub fn allocated(quota: &DaapQuota) -> Amounts {

@@ -4,6 +4,7 @@
 mod campaign;
 mod history;
 mod mistakes;
+mod mixed;
 mod order;
 mod rest;
 mod stage;

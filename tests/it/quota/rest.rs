@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use daap_tests::cluster::wait;
 use http::{Method, StatusCode};
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
@@ -95,6 +96,49 @@ async fn a_quota_over_rest() {
     );
     assert_eq!(quota["additional_databases"], 0);
 
+    for (limits, pointer) in [
+        (json!({"cpu_cores": 0.0005}), "/cpu_cores"),
+        (json!({"memory_gib": 0.1}), "/memory_gib"),
+        (json!({"storage_gib": 0.0001}), "/storage_gib"),
+    ] {
+        let refused = platform
+            .send(Method::PUT, "/tiers/dev/quota", &limits)
+            .await;
+        let refused = refused.unwrap();
+        assert_eq!(
+            refused.status,
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "{refused:?}"
+        );
+        assert_eq!(refused.body["errors"][0]["pointer"], pointer, "{refused:?}");
+    }
+    let narrow = json!({"max_databases": 2, "cpu_cores": 1.005, "memory_gib": 1.376953125, "storage_gib": 6});
+    let set = platform
+        .send(Method::PUT, "/tiers/dev/quota", &narrow)
+        .await;
+    let set = set.unwrap().expect(StatusCode::OK).unwrap();
+    assert_eq!(set["limits"], narrow, "nothing is rounded");
+    assert_eq!(
+        set["remaining"],
+        json!({"max_databases": 0, "cpu_cores": 0.005, "memory_gib": 0.001953125, "storage_gib": 2})
+    );
+    let refused = create("three").await;
+    assert_eq!(
+        refused.status,
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "{refused:?}"
+    );
+    assert_eq!(refused.body["tier"], "dev");
+    assert_eq!(
+        refused.body["exceeded"],
+        json!([
+            {"resource": "max_databases", "limit": 2, "used": 2, "requested": 1, "remaining": 0},
+            {"resource": "cpu_cores", "limit": 1.005, "used": 1, "requested": 0.5, "remaining": 0.005},
+            {"resource": "memory_gib", "limit": 1.376953125, "used": 1.375, "requested": 0.6875, "remaining": 0.001953125},
+        ]),
+        "every limit that it would exceed, and no other"
+    );
+
     let lower = json!({"max_databases": 1});
     let lowered = platform
         .send(Method::PUT, "/tiers/dev/quota", &lower)
@@ -137,18 +181,13 @@ async fn a_quota_over_rest() {
 /// Nobody decides: the answer comes in time, and nothing is left.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_controller_nothing_is_left_behind() {
-    let stage = Stage::start("no-controller").await;
+    let mut stage = Stage::start("no-controller").await;
+    stage.fail_fast_deadline = Duration::from_secs(3);
     let controller = stage.controller("daap-controller");
     let facades = Facades::start(&stage, 1, Duration::from_secs(2)).await;
     let shop = &facades.clients[0];
     stage.create_tier("dev", |_| ()).await;
-    wait::until("the tier being offered", SOON, async || {
-        let tier = shop.get("/tiers/dev").await?.body;
-        ensure!(tier["available"] == true, "{tier}");
-        Ok(())
-    })
-    .await
-    .unwrap();
+    facades.await_offer("dev").await;
     controller.stop().await;
 
     let begin = Instant::now();
@@ -166,12 +205,18 @@ async fn without_a_controller_nothing_is_left_behind() {
     assert!(stage.listed("dev").await.is_empty());
 
     // As a facade leaves it that dies between asking and hearing the verdict.
-    stage
+    let orphan = stage
         .ask_with("orphan", "dev", |database: &mut Value| {
             database["spec"]["admission"] = json!("FailFast");
         })
         .await;
-    tokio::time::sleep(Duration::from_secs(16)).await;
+    let created = orphan.creation_timestamp().unwrap().0;
+    wait::until("its time being over", SOON, async || {
+        ensure!(Timestamp::now() > created.checked_add(stage.fail_fast_deadline)?);
+        Ok(())
+    })
+    .await
+    .unwrap();
     let controller = stage.controller("daap-controller");
     wait::until("the leftover being removed", SOON, async || {
         ensure!(stage.listed("dev").await.is_empty());

@@ -305,6 +305,17 @@ impl Facades {
         }
     }
 
+    /// Waits until a tier takes databases.
+    pub async fn await_offer(&self, tier: &str) {
+        wait::until("the tier being offered", SOON, async || {
+            let answer = self.clients[0].get(&format!("/tiers/{tier}")).await?;
+            ensure!(answer.body["available"] == true, "{answer:?}");
+            Ok(())
+        })
+        .await
+        .unwrap();
+    }
+
     /// Asks them to end, and waits until they have.
     pub async fn stop(self) {
         for replica in self.replicas {
