@@ -119,7 +119,7 @@ pub async fn start(
         live_tiers: cluster.clone(),
         audit_trail: keeper.clone(),
         anchors: anchors.clone(),
-        quotas: cluster.clone(),
+        live_quotas: cluster.clone(),
         dependencies: vec![keeper.clone(), freshness.clone(), cluster.clone()],
     })
     .map_err(|error| StartError::Build(error.into()))?;

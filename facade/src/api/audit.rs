@@ -12,7 +12,10 @@ use crate::{
         audit::{Entry, EntryFilter, Outcome},
         audit_chain::{Breach, Broken},
     },
-    service::{Service, audit::Verification},
+    service::{
+        Service,
+        audit::{Anchorage, Verification},
+    },
 };
 
 /// The operations about the audit log.
@@ -131,19 +134,33 @@ pub struct BrokenRow {
     breach: AuditBreach,
 }
 
+/// Whether the ends of the chain were compared with those that are kept outside the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "lowercase")]
+pub enum AuditAnchor {
+    /// They were.
+    Compared,
+    /// None are kept yet.
+    Absent,
+    /// The Kubernetes API, which keeps them, does not answer at the moment.
+    Unreachable,
+}
+
 /// What a check of the whole audit log found.
 #[derive(Debug, Clone, Object)]
 #[oai(skip_serializing_if_is_none)]
 pub struct AuditVerification {
-    /// Whether the chain holds.
+    /// Whether the chain holds. Unless its ends were compared, rows may have been cut off from them unseen.
     intact: bool,
+    /// Whether its ends were compared with those that are kept outside the database.
+    anchor: AuditAnchor,
     /// How many rows hold, from the first one on.
     #[oai(validator(minimum(value = "0")))]
     verified_rows: i64,
     /// How many rows after these are not sealed yet, or were not looked at.
     #[oai(validator(minimum(value = "0")))]
     unsealed_rows: i64,
-    /// The place in the chain that is anchored outside the database. Absent: none is.
+    /// The place in the chain that is anchored outside the database. Absent: none is, or that is not known now.
     #[oai(validator(minimum(value = "0")))]
     anchored_sequence: Option<i64>,
     /// The first row at which the chain does not hold.
@@ -237,8 +254,9 @@ impl Audit {
     /// Check the audit log
     ///
     /// Computes the chain over the whole log anew and compares it with what is anchored outside the database. A row that
-    /// was changed, removed, added or moved is found, and the first one is named. It takes longer the longer the log
-    /// is. Only platform teams may do this.
+    /// was changed, removed, added or moved is found, and the first one is named. While the Kubernetes API does not
+    /// answer, which keeps the anchor, the rows are checked without it, and the answer says so. It takes longer the
+    /// longer the log is. Only platform teams may do this.
     #[oai(
         path = "/audit-log/verify",
         method = "get",
@@ -279,11 +297,17 @@ impl From<Entry> for AuditEntry {
 
 impl From<Verification> for AuditVerification {
     fn from(found: Verification) -> Self {
+        let (anchor, anchored_sequence) = match found.anchor {
+            Anchorage::Compared(anchor) => (AuditAnchor::Compared, Some(anchor.head.sequence)),
+            Anchorage::Absent => (AuditAnchor::Absent, None),
+            Anchorage::Unreachable => (AuditAnchor::Unreachable, None),
+        };
         Self {
+            anchor,
             intact: found.broken.is_none(),
             verified_rows: found.checked.try_into().unwrap_or(i64::MAX),
             unsealed_rows: found.unsealed.try_into().unwrap_or(i64::MAX),
-            anchored_sequence: found.anchor.map(|anchor| anchor.head.sequence),
+            anchored_sequence,
             first_broken: found.broken.map(Into::into),
         }
     }

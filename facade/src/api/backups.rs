@@ -7,7 +7,7 @@ use poem::web::Data;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi, param::Path, payload::Json};
 
 use super::{
-    Group, caller::Caller, databases::stale_seconds, date_time::DateTime, problem::problems,
+    Group, caller::Caller, date_time::DateTime, problem::problems, staleness::stale_seconds,
 };
 use crate::{
     domain::{backup::Backup as BackupRecord, restore::Window},

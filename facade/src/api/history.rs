@@ -11,7 +11,7 @@ use poem_openapi::{
 use uuid::Uuid;
 
 use super::{
-    Group, caller::Caller, databases::stale_seconds, date_time::DateTime, list, problem::problems,
+    Group, caller::Caller, date_time::DateTime, list, problem::problems, staleness::stale_seconds,
 };
 use crate::{
     domain::{

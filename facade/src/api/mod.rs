@@ -13,6 +13,7 @@
 //! | [`patch_schema`] | the schemas of merge patches |
 //! | [`problem`] | the answer of everything that fails |
 //! | [`entity_tag`] | `ETag`, `If-Match`, `If-None-Match` |
+//! | [`staleness`] | `Daap-Stale-Seconds` |
 //! | [`amount`], [`date_time`], [`pattern`] | values |
 
 pub mod amount;
@@ -36,6 +37,7 @@ pub mod pattern;
 pub mod problem;
 pub mod quotas;
 pub mod restore;
+pub mod staleness;
 pub mod system;
 pub mod tiers;
 

@@ -11,7 +11,7 @@ use poem_openapi::{ApiResponse, Enum, Object, OpenApi, param::Path, payload::Jso
 use uuid::Uuid;
 
 use super::{
-    Group, caller::Caller, databases::stale_seconds, date_time::DateTime, problem::problems,
+    Group, caller::Caller, date_time::DateTime, problem::problems, staleness::stale_seconds,
 };
 use crate::{
     domain::operation::{self, Kept, State},

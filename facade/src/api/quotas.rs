@@ -17,6 +17,7 @@ use super::{
     caller::Caller,
     entity_tag::Condition,
     problem::problems,
+    staleness::stale_seconds,
 };
 use crate::{
     domain::{entity_tag::EntityTag, quota::Quota as QuotaRecord},
@@ -86,6 +87,32 @@ pub enum Found {
         /// The tag of this state of the quota. Absent while the tier has none.
         #[oai(header = "ETag")]
         Option<EntityTag>,
+        /// For how many seconds the cluster was not heard, when this answer may be out of date.
+        #[oai(header = "Daap-Stale-Seconds")]
+        Option<u64>,
+    ),
+    /// The quota is still in the state that 'If-None-Match' names.
+    #[oai(status = 304)]
+    Unchanged(
+        /// The tag of this state of the quota.
+        #[oai(header = "ETag")]
+        Option<EntityTag>,
+        /// For how many seconds the cluster was not heard, when this answer may be out of date.
+        #[oai(header = "Daap-Stale-Seconds")]
+        Option<u64>,
+    ),
+}
+
+/// A changed quota.
+#[derive(ApiResponse)]
+pub enum Changed {
+    /// The quota as it is now.
+    #[oai(status = 200)]
+    Quota(
+        Json<Quota>,
+        /// The tag of this state of the quota.
+        #[oai(header = "ETag")]
+        Option<EntityTag>,
     ),
 }
 
@@ -102,7 +129,9 @@ problems! {
 impl Quotas {
     /// Get the quota of a tier
     ///
-    /// Shows what all databases of a tier may have together, what they have, what is left, and how many more fit.
+    /// Shows what all databases of a tier may have together, what they have, what is left, and how many more fit. It
+    /// follows the cluster: a database that you created, or that was refused, is in the numbers; what deleting one
+    /// releases is told when that is done.
     #[oai(path = "/tiers/:id/quota", method = "get", operation_id = "getQuota")]
     async fn get(
         &self,
@@ -111,8 +140,17 @@ impl Quotas {
         /// The name of the tier.
         #[oai(validator(max_length = 64))]
         id: Path<String>,
+        /// Answer only when the quota is in another state than these tags name.
+        #[oai(name = "If-None-Match")]
+        if_none_match: Condition,
     ) -> Result<Found, GetProblem> {
-        Ok(Found::of(service.quota(&id.0).await?))
+        let stale = stale_seconds(&service)?;
+        let quota = service.quota(&id.0).await?;
+        let tag = quota.tag.clone();
+        if if_none_match.says_known(tag.as_ref()) {
+            return Ok(Found::Unchanged(tag, stale));
+        }
+        Ok(Found::Quota(Json(quota.into()), tag, stale))
     }
 
     /// Set the quota of a tier
@@ -131,19 +169,13 @@ impl Quotas {
         #[oai(name = "If-Match")]
         if_match: Condition,
         body: Body<QuotaLimits>,
-    ) -> Result<Found, SetProblem> {
+    ) -> Result<Changed, SetProblem> {
         let limits = DaapQuotaSpec::from(body.0);
         let quota = service
             .set_quota(&id.0, &limits, if_match.0.as_ref(), caller.intent)
             .await?;
-        Ok(Found::of(quota))
-    }
-}
-
-impl Found {
-    fn of(record: QuotaRecord) -> Self {
-        let tag = record.tag.clone();
-        Self::Quota(Json(record.into()), tag)
+        let tag = quota.tag.clone();
+        Ok(Changed::Quota(Json(quota.into()), tag))
     }
 }
 

@@ -1,7 +1,7 @@
-//! Quotas in the cluster. Reads DaapQuotas, DaapTiers and DaapTierRevisions, writes DaapQuotas.
+//! Quotas in the cluster. Reads and writes DaapQuotas.
 
 use async_trait::async_trait;
-use daap_crds::{DaapQuota, DaapQuotaSpec, DaapTierRevision, cost::Cost, label};
+use daap_crds::{DaapQuota, DaapQuotaSpec, label};
 use kube::{
     Api,
     api::{Patch, PatchParams},
@@ -15,57 +15,38 @@ use crate::{
         entity_tag::{EntityTag, EntityTags, check_if_match},
         failure::{Code, Failure},
         intent::mark,
-        quota::Quota,
-        tier::Tier,
     },
-    service::ports::{LiveTiers as _, Quotas},
+    service::ports::LiveQuotas,
 };
 
 /// How often a change is tried when others write the same quota at the same time.
 const TRIES: usize = 10;
 
 #[async_trait]
-impl Quotas for Cluster {
-    async fn quota(&self, tier: &str) -> Result<Option<Quota>, Failure> {
-        let live = self.live(tier).await?;
-        let Some(found) = live.and_then(Tier::from_resource) else {
-            return Ok(None);
-        };
-        let quota = within_deadline(self.quota_api().get_opt(tier))
+impl LiveQuotas for Cluster {
+    async fn live(&self, name: &str) -> Result<Option<DaapQuota>, Failure> {
+        within_deadline(self.quota_api().get_opt(name))
             .await
-            .map_err(unavailable)?;
-        let tag = quota
-            .as_ref()
-            .and_then(|quota| EntityTag::of(&quota.metadata));
-        let (limits, status) = quota
-            .map(|quota| (quota.spec, quota.status))
-            .unwrap_or_default();
-        Ok(Some(Quota {
-            tier: tier.to_owned(),
-            tag,
-            limits,
-            allocated: status.map(|status| status.allocated),
-            each: self.cost_of_one(&found).await?,
-        }))
+            .map_err(unavailable)
     }
 
-    async fn set_quota(
+    async fn set(
         &self,
-        tier: &str,
+        name: &str,
         limits: &DaapQuotaSpec,
         if_match: Option<&EntityTags>,
         intent: Uuid,
-    ) -> Result<(), Failure> {
+    ) -> Result<DaapQuota, Failure> {
         for _ in 1..TRIES {
-            match self.try_to_set(tier, limits, if_match, intent).await? {
-                Ok(()) => return Ok(()),
+            match self.try_to_set(name, limits, if_match, intent).await? {
+                Ok(set) => return Ok(set),
                 // The controller counted at the same moment.
                 Err(kube::Error::Api(status))
                     if status.is_conflict() || status.is_already_exists() => {}
                 Err(error) => return Err(unavailable(error)),
             }
         }
-        let last = self.try_to_set(tier, limits, if_match, intent).await?;
+        let last = self.try_to_set(name, limits, if_match, intent).await?;
         last.map_err(unavailable)
     }
 }
@@ -79,26 +60,22 @@ impl Cluster {
     /// controller.
     async fn try_to_set(
         &self,
-        tier: &str,
+        name: &str,
         limits: &DaapQuotaSpec,
         if_match: Option<&EntityTags>,
         intent: Uuid,
-    ) -> Result<Result<(), kube::Error>, Failure> {
+    ) -> Result<Result<DaapQuota, kube::Error>, Failure> {
         let quotas = self.quota_api();
-        let found = within_deadline(quotas.get_opt(tier))
-            .await
-            .map_err(unavailable)?;
-        let Some(quota) = found else {
+        let Some(quota) = self.live(name).await? else {
             if if_match.is_some() {
                 return Err(Failure::new(
                     Code::PreconditionFailed,
                     "There is no quota yet, so it is in no state that 'If-Match' could name.",
                 ));
             }
-            let mut quota = DaapQuota::new(tier, limits.clone());
+            let mut quota = DaapQuota::new(name, limits.clone());
             mark(&mut quota.metadata, intent);
-            let created = within_deadline(quotas.create(&by_facade(), &quota)).await;
-            return Ok(created.map(drop));
+            return Ok(within_deadline(quotas.create(&by_facade(), &quota)).await);
         };
         if let Some(tag) = EntityTag::of(&quota.metadata) {
             check_if_match(if_match, &tag)?;
@@ -118,19 +95,6 @@ impl Cluster {
             field_manager: by_facade().field_manager,
             ..PatchParams::default()
         };
-        let changed = within_deadline(quotas.patch(tier, &parameters, &changes)).await;
-        Ok(changed.map(drop))
-    }
-
-    /// What one more database costs, as long as the tier takes any.
-    async fn cost_of_one(&self, tier: &Tier) -> Result<Option<Cost>, Failure> {
-        let Some(name) = tier.current_revision.as_ref().filter(|_| tier.accepted) else {
-            return Ok(None);
-        };
-        let revisions: Api<DaapTierRevision> = Api::all(self.client.clone());
-        let revision = within_deadline(revisions.get_opt(name))
-            .await
-            .map_err(unavailable)?;
-        Ok(revision.and_then(|revision| Cost::of(&revision.spec.template)))
+        Ok(within_deadline(quotas.patch(name, &parameters, &changes)).await)
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use daap_crds::{
-    DaapDatabase, DaapQuotaSpec,
+    DaapDatabase, DaapQuota, DaapQuotaSpec,
     cost::{Cost, Excess, Resource},
     database::Verdict,
 };
@@ -11,6 +11,7 @@ use daap_crds::{
 use super::{
     decimal::{self, PER_CORE, PER_GIBIBYTE},
     entity_tag::EntityTag,
+    tier::Tier,
 };
 
 /// A quota: what all databases of a tier may cost together, and what they do.
@@ -18,7 +19,8 @@ use super::{
 pub struct Quota {
     /// The tier.
     pub tier: String,
-    /// Its state. Absent: there is no quota yet, which is like one without limits.
+    /// Its state, and which revision of the tier is offered: what one more database costs depends on that. Absent: there
+    /// is no quota yet, which is like one without limits.
     pub tag: Option<EntityTag>,
     /// The limits.
     pub limits: DaapQuotaSpec,
@@ -29,6 +31,33 @@ pub struct Quota {
 }
 
 impl Quota {
+    /// The quota of a tier, from the resource of the same name.
+    pub fn of(tier: &Tier, quota: Option<DaapQuota>) -> Self {
+        let offered = tier.offered_revision();
+        let tag = quota
+            .as_ref()
+            .and_then(|quota| EntityTag::of(&quota.metadata));
+        let tag = tag.map(
+            |tag| match offered.and_then(|name| name.rsplit('-').next()) {
+                Some(hash) => EntityTag {
+                    resource_version: format!("{}r{hash}", tag.resource_version),
+                    ..tag
+                },
+                None => tag,
+            },
+        );
+        let (limits, status) = quota
+            .map(|quota| (quota.spec, quota.status))
+            .unwrap_or_default();
+        Self {
+            tier: tier.name.clone(),
+            tag,
+            limits,
+            allocated: status.map(|status| status.allocated),
+            each: offered.and_then(|_| Cost::of(&tier.spec)),
+        }
+    }
+
     /// What is left of the limit of a resource. Absent: it is unlimited, or was not counted yet.
     pub fn remaining(&self, resource: Resource) -> Option<u64> {
         let used = self.allocated?.amount(resource);

@@ -4,6 +4,7 @@ use daap_crds::{
     DaapTier, DaapTierSpec, Phase,
     condition::{self, ACCEPTED},
     tier::Strategy,
+    tier_revision::revision_name,
 };
 
 use super::{
@@ -36,17 +37,31 @@ impl Tier {
         let status = resource.status.unwrap_or_default();
         let verdict = condition::find(&status.conditions, ACCEPTED);
         let tag = EntityTag::of(&resource.metadata);
+        let is_leaving = resource.metadata.deletion_timestamp.is_some();
+        let objection = verdict
+            .filter(|verdict| verdict.status != "True")
+            .map(|verdict| verdict.message.clone());
         Some(Self {
             name: resource.metadata.name?,
             tag,
             spec: resource.spec,
-            accepted: condition::is_true(&status.conditions, ACCEPTED),
-            message: verdict
-                .filter(|verdict| verdict.status != "True")
-                .map(|verdict| verdict.message.clone()),
+            accepted: !is_leaving && condition::is_true(&status.conditions, ACCEPTED),
+            message: if is_leaving {
+                Some("The tier is being deleted.".to_owned())
+            } else {
+                objection
+            },
             current_revision: status.current_revision,
             in_use: status.in_use,
         })
+    }
+
+    /// The revision that new databases are bound to, when it is a copy of the tier as it is now. Absent: the tier cannot
+    /// be used, or the controller has not looked at it since it was changed, and admits nothing meanwhile.
+    pub fn offered_revision(&self) -> Option<&str> {
+        let current = self.current_revision.as_deref();
+        let now = revision_name(&self.name, &self.spec).ok()?;
+        current.filter(|current| self.accepted && *current == now)
     }
 }
 

@@ -8,7 +8,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use daap_crds::{DaapDatabase, DaapQuotaSpec, DaapTier, DaapTierSpec, Phase, cost::Cost};
+use daap_crds::{
+    DaapDatabase, DaapQuota, DaapQuotaSpec, DaapQuotaStatus, DaapTier, DaapTierSpec, Phase,
+    cost::Cost, tier_revision::revision_name,
+};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::{
@@ -32,7 +35,7 @@ use crate::{
         history::Recorded,
         operation::Kept,
         page::{Page, Position},
-        quota::{Quota, Refusal},
+        quota::Refusal,
         tier::{Deletion, Tier},
     },
     service::{
@@ -40,7 +43,7 @@ use crate::{
         freshness::Freshness,
         ports::{
             Anchors, AuditLog, AuditTrail, AuditedCall, Begun, DatabaseDirectory, Dependency,
-            Idempotency, Keys, LiveDatabases, LiveTiers, Menu, Moved, Quotas, Rejections,
+            Idempotency, Keys, LiveDatabases, LiveQuotas, LiveTiers, Menu, Moved, Rejections,
             RepeatableRequest, Resources, Revocation, Sealing, StoredAnswer,
         },
     },
@@ -320,17 +323,20 @@ impl Menu for World {
             "description": "Small.", "postgres": {"major": 17, "image": "postgresql:17"},
             "compute": {"cpu": "1", "memory": "1Gi"}, "storage": {"size": "1Gi"}, "destruction": {"strategy": "Hard"}
         });
-        let tier = |name: &str, accepted| Tier {
-            name: name.to_owned(),
-            tag: Some(EntityTag {
-                generation: 1,
-                resource_version: "7".to_owned(),
-            }),
-            spec: serde_json::from_value(spec.clone()).unwrap(),
-            accepted,
-            message: None,
-            current_revision: None,
-            in_use: 0,
+        let tier = |name: &str, accepted| {
+            let spec: DaapTierSpec = serde_json::from_value(spec.clone()).unwrap();
+            Tier {
+                name: name.to_owned(),
+                tag: Some(EntityTag {
+                    generation: 1,
+                    resource_version: "7".to_owned(),
+                }),
+                current_revision: revision_name(name, &spec).ok(),
+                spec,
+                accepted,
+                message: None,
+                in_use: 0,
+            }
         };
         Ok(vec![tier("broken", false), tier("dev", true)])
     }
@@ -348,6 +354,14 @@ impl Menu for World {
     }
 
     async fn forget_tier(&self, _: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn quota(&self, name: &str) -> Result<Option<DaapQuota>, Failure> {
+        LiveQuotas::live(self, name).await
+    }
+
+    async fn keep_quota(&self, _: &DaapQuota) -> Result<(), Failure> {
         Ok(())
     }
 }
@@ -405,8 +419,10 @@ impl LiveTiers for World {
         Ok(found.map(|tier| {
             let mut resource = DaapTier::new(&tier.name, tier.spec);
             let verdict = if tier.accepted { "True" } else { "False" };
-            let status = json!({"conditions": [{"type": "Accepted", "status": verdict, "reason": "Test", "message": "",
-                "lastTransitionTime": "2026-01-02T03:04:05Z"}]});
+            let status = json!({"currentRevision": tier.current_revision, "conditions": [{
+                "type": "Accepted", "status": verdict, "reason": "Test", "message": "",
+                "lastTransitionTime": "2026-01-02T03:04:05Z",
+            }]});
             resource.status = serde_json::from_value(status).unwrap();
             resource.metadata.generation = Some(1);
             resource.metadata.resource_version = Some("7".to_owned());
@@ -442,26 +458,31 @@ impl LiveTiers for World {
 }
 
 #[async_trait]
-impl Quotas for World {
-    async fn quota(&self, tier: &str) -> Result<Option<Quota>, Failure> {
-        Ok(Menu::tier(self, tier).await?.map(|tier| Quota {
-            tier: tier.name,
-            tag: tier.tag,
-            limits: self.limits.lock().unwrap().clone(),
-            allocated: Some(Cost::of(&tier.spec).unwrap()),
-            each: Cost::of(&tier.spec),
+impl LiveQuotas for World {
+    async fn live(&self, name: &str) -> Result<Option<DaapQuota>, Failure> {
+        let tier = Menu::tier(self, name).await?;
+        Ok(tier.map(|tier| {
+            let mut quota = DaapQuota::new(name, self.limits.lock().unwrap().clone());
+            quota.metadata.generation = Some(1);
+            quota.metadata.resource_version = Some("7".to_owned());
+            quota.status = Some(DaapQuotaStatus {
+                allocated: Cost::of(&tier.spec).unwrap(),
+                ..DaapQuotaStatus::default()
+            });
+            quota
         }))
     }
 
-    async fn set_quota(
+    async fn set(
         &self,
-        _: &str,
+        name: &str,
         limits: &DaapQuotaSpec,
         _: Option<&EntityTags>,
         _: Uuid,
-    ) -> Result<(), Failure> {
+    ) -> Result<DaapQuota, Failure> {
         *self.limits.lock().unwrap() = limits.clone();
-        Ok(())
+        let quota = LiveQuotas::live(self, name).await?;
+        quota.ok_or_else(|| Failure::not_found("quota"))
     }
 }
 
@@ -503,7 +524,7 @@ impl Server {
             live_tiers: world.clone(),
             audit_trail: world.clone(),
             anchors: world.clone(),
-            quotas: world.clone(),
+            live_quotas: world.clone(),
             dependencies: vec![world.clone()],
         })
         .unwrap();
@@ -1351,7 +1372,17 @@ async fn a_quota_is_seen_by_all_and_set_by_the_platform() {
         json!({"max_databases": 0, "cpu_cores": 0.5, "memory_gib": 0})
     );
     assert_eq!(seen.body["additional_databases"], 0);
-    assert!(seen.headers.contains("etag: "), "{}", seen.headers);
+    let tag = seen
+        .headers
+        .lines()
+        .find_map(|line| line.strip_prefix("etag: "));
+    let headers = format!(
+        "Authorization: Bearer {}\r\nIf-None-Match: {}\r\n",
+        key(Role::Product).reveal(),
+        tag.expect("a tag"),
+    );
+    let polled = server.request("GET /tiers/dev/quota", &headers, "").await;
+    assert_eq!(polled.status, 304, "{}", polled.body);
     assert_eq!(server.get("/tiers/none/quota").await.status, 404);
 
     let bad = put(

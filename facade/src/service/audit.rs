@@ -8,7 +8,7 @@ use crate::domain::{
     actor::Actor,
     audit::{Entry, EntryFilter},
     audit_chain::{Anchor, Broken, Verifier},
-    failure::Failure,
+    failure::{Code, Failure},
     page,
 };
 
@@ -25,7 +25,18 @@ pub struct Verification {
     /// How many rows are too new to be sealed.
     pub unsealed: u64,
     /// What is kept of the chain outside the database.
-    pub anchor: Option<Anchor>,
+    pub anchor: Anchorage,
+}
+
+/// What is known of what is kept of the chain outside the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Anchorage {
+    /// These ends, which the chain was compared with.
+    Compared(Anchor),
+    /// Nothing is kept yet.
+    Absent,
+    /// It cannot be read at the moment. Whether the end of the chain was cut off is not known.
+    Unreachable,
 }
 
 impl Service {
@@ -45,12 +56,21 @@ impl Service {
         Ok(Slice::of(page.await?, &fingerprint))
     }
 
-    /// Checks every sealed row.
+    /// Checks every sealed row, as far as possible without the cluster when that does not answer.
     pub async fn verify_audit(&self) -> Result<Verification, Failure> {
         let trail = &self.ports.audit_trail;
         // Before the chain: what is anchored is in the chain, and not the other way round.
-        let anchor = self.ports.anchors.read().await?.map(|(anchor, _)| anchor);
-        let mut verifier = Verifier::new(trail.start().await?, anchor);
+        let anchor = match self.ports.anchors.read().await {
+            Ok(Some((anchor, _))) => Anchorage::Compared(anchor),
+            Ok(None) => Anchorage::Absent,
+            Err(failure) if failure.code == Code::Unavailable => Anchorage::Unreachable,
+            Err(failure) => return Err(failure),
+        };
+        let known = match anchor {
+            Anchorage::Compared(anchor) => Some(anchor),
+            Anchorage::Absent | Anchorage::Unreachable => None,
+        };
+        let mut verifier = Verifier::new(trail.start().await?, known);
         loop {
             let last = verifier.last();
             let seals = trail.seals_after(last.sequence, CHUNK).await?;

@@ -17,6 +17,7 @@ use crate::domain::{
     history::Recorded,
     page,
     policy::{Action, Ownership, Verdict, decide},
+    quota::Quota,
     tier::Tier,
 };
 
@@ -44,8 +45,7 @@ impl Service {
         permit_owner(actor, asked.owner_team.as_deref())?;
         let new = self.checked(actor, asked, intent)?;
         self.check_tier(&new.tier).await?;
-        let resource = self.ports.resources.create_database(&new, intent).await?;
-        self.kept(resource).await
+        self.admitted(&new, intent).await
     }
 
     /// What would come of asking for a database: every check, also those of the quota and of the API server, and no
@@ -57,9 +57,9 @@ impl Service {
     ) -> Result<Database, Failure> {
         permit_owner(actor, asked.owner_team.as_deref())?;
         let new = self.checked(actor, asked, Uuid::nil())?;
-        self.check_tier(&new.tier).await?;
-        let quota = self.ports.quotas.quota(&new.tier).await?;
-        if let Some(refusal) = quota.and_then(|quota| quota.refusal()) {
+        let tier = self.check_tier(&new.tier).await?;
+        let quota = self.ports.live_quotas.live(&tier.name).await?;
+        if let Some(refusal) = Quota::of(&tier, quota).refusal() {
             return Err(Failure::quota_exceeded(refusal));
         }
         let resource = self.ports.resources.rehearse_database(&new).await?;
@@ -92,6 +92,20 @@ impl Service {
         let after = asked.place(|cursor| page::decode(cursor, &fingerprint))?;
         let page = self.ports.directory.list(&asked.filter, after, limit);
         Ok(Slice::of(page.await?, &fingerprint))
+    }
+
+    /// Creates a database, and keeps what came of it: the database, and what the quota of its tier has left.
+    pub(super) async fn admitted(
+        &self,
+        new: &NewDatabase,
+        intent: Uuid,
+    ) -> Result<Database, Failure> {
+        let outcome = self.ports.resources.create_database(new, intent).await;
+        let refused = |failure: &Failure| failure.code == Code::QuotaExceeded;
+        if outcome.is_ok() || outcome.as_ref().is_err_and(refused) {
+            self.keep_quota_after_verdict(&new.tier).await;
+        }
+        self.kept(outcome?).await
     }
 
     /// The record of what a request just made.
@@ -191,12 +205,12 @@ impl Service {
         }
     }
 
-    /// The tier exists and can be served.
-    async fn check_tier(&self, name: &str) -> Result<(), Failure> {
+    /// The tier, which exists and can be served.
+    async fn check_tier(&self, name: &str) -> Result<Tier, Failure> {
         // Looked at live: a tier that was just made can be used at once.
         let live = self.ports.live_tiers.live(name).await?;
         let problem = match live.and_then(Tier::from_resource) {
-            Some(tier) if tier.accepted => return Ok(()),
+            Some(tier) if tier.accepted => return Ok(tier),
             Some(_) => format!("the tier '{name}' cannot be used at the moment"),
             None => format!("there is no tier '{name}'"),
         };

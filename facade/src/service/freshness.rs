@@ -38,7 +38,7 @@ impl Freshness {
         match self.age() {
             Some(age) => Ok(Some(age).filter(|age| *age > STALE_AFTER)),
             None => Err(Failure::unavailable(
-                "The record of databases",
+                "The record of the cluster",
                 "the cluster was not listed yet",
             )),
         }

@@ -50,8 +50,8 @@ pub struct Ports {
     pub audit_trail: Arc<dyn ports::AuditTrail>,
     /// Where the ends of its chain are kept.
     pub anchors: Arc<dyn ports::Anchors>,
-    /// The quotas.
-    pub quotas: Arc<dyn ports::Quotas>,
+    /// The quotas, for changes.
+    pub live_quotas: Arc<dyn ports::LiveQuotas>,
     /// What the facade depends on.
     pub dependencies: Vec<Arc<dyn ports::Dependency>>,
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use daap_crds::{DaapDatabase, DaapQuotaSpec, DaapTier, DaapTierSpec, Phase};
+use daap_crds::{DaapDatabase, DaapQuota, DaapQuotaSpec, DaapTier, DaapTierSpec, Phase};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -19,7 +19,6 @@ use crate::domain::{
     operation::Kept,
     page::{Page, Position},
     policy::Kind,
-    quota::Quota,
     tier::{Deletion, Tier},
 };
 
@@ -225,6 +224,12 @@ pub trait Menu: Send + Sync {
 
     /// Keeps that a request just removed a tier.
     async fn forget_tier(&self, name: &str) -> Result<(), Failure>;
+
+    /// The quota of this name.
+    async fn quota(&self, name: &str) -> Result<Option<DaapQuota>, Failure>;
+
+    /// Keeps what a request just made of a quota, or saw of it, so that every replica answers with it at once.
+    async fn keep_quota(&self, quota: &DaapQuota) -> Result<(), Failure>;
 }
 
 /// The custom resources.
@@ -302,21 +307,21 @@ pub trait LiveTiers: Send + Sync {
     async fn object_store_exists(&self, name: &str) -> Result<bool, Failure>;
 }
 
-/// The quotas.
+/// Quotas as they are stored, for changes and for what is decided by them.
 #[async_trait]
-pub trait Quotas: Send + Sync {
-    /// The quota of a tier; nothing, when there is no such tier.
-    async fn quota(&self, tier: &str) -> Result<Option<Quota>, Failure>;
+pub trait LiveQuotas: Send + Sync {
+    /// The quota of this name.
+    async fn live(&self, name: &str) -> Result<Option<DaapQuota>, Failure>;
 
-    /// Sets all limits of a tier, if its quota is in a state that `if_match` names. The change is marked with the audit
-    /// intent that makes it.
-    async fn set_quota(
+    /// Sets all limits of the quota of this name, if it is in a state that `if_match` names. One that is not there is
+    /// made. The change is marked with the audit intent that makes it.
+    async fn set(
         &self,
-        tier: &str,
+        name: &str,
         limits: &DaapQuotaSpec,
         if_match: Option<&EntityTags>,
         intent: Uuid,
-    ) -> Result<(), Failure>;
+    ) -> Result<DaapQuota, Failure>;
 }
 
 /// Something that the facade depends on.

@@ -86,8 +86,7 @@ impl Service {
 
     async fn create_restored(&self, new: &NewDatabase, intent: Uuid) -> Result<Database, Failure> {
         self.check_database_rules(&new.resource(intent), None)?;
-        let resource = self.ports.resources.create_database(new, intent).await?;
-        self.kept(resource).await
+        self.admitted(new, intent).await
     }
 }
 

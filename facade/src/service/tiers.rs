@@ -150,13 +150,15 @@ impl Service {
     }
 }
 
-fn check_name(name: &str) -> Result<(), Failure> {
+/// Refuses a name that no tier can have.
+pub(super) fn check_name(name: &str) -> Result<(), Failure> {
     daap_crds::name::TeamName::parse(name)
         .map(drop)
         .map_err(|_| missing())
 }
 
-fn missing() -> Failure {
+/// There is no such tier.
+pub(super) fn missing() -> Failure {
     Failure::not_found("tier")
 }
 

@@ -1,9 +1,9 @@
-//! Tiers in SQL, as the mirror holds them: their state now, without history. Reads and writes.
+//! Tiers and quotas in SQL, as the mirror holds them: their state now, without history. Reads and writes.
 
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use daap_crds::{DaapTier, ResourceExt as _, kind::ClusterWide};
+use daap_crds::{DaapQuota, DaapTier, ResourceExt as _, kind::ClusterWide};
 use serde_json::Value;
 use sqlx::types::Json;
 
@@ -31,6 +31,14 @@ impl Menu for Store {
 
     async fn forget_tier(&self, name: &str) -> Result<(), Failure> {
         self.forget_resource::<DaapTier>(name).await
+    }
+
+    async fn quota(&self, name: &str) -> Result<Option<DaapQuota>, Failure> {
+        self.resource(name).await
+    }
+
+    async fn keep_quota(&self, quota: &DaapQuota) -> Result<(), Failure> {
+        self.keep_resource(quota).await
     }
 }
 

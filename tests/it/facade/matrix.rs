@@ -9,9 +9,10 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use anyhow::{Result, ensure};
 use daap_facade::policy::{self, Rule, Verdict};
 use daap_tests::{
-    cluster::postgres::Postgres,
+    cluster::{postgres::Postgres, wait},
     recording_client::{Record, recording_client},
     rest::{Answer, RestClient},
 };
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use super::{Bootstrap, Facade, StoreSettings, await_tier, problem, tiers::create_object_store};
-use crate::world::{RunningController, World, without_object_stores};
+use crate::world::{RunningController, SOON, World, without_object_stores};
 
 /// In the names and purposes of the other team's databases, and in no answer to ours.
 const CANARY: &str = "canary-7f3a";
@@ -99,7 +100,7 @@ enum Whose {
 fn allowed(operation: &Operation) -> u16 {
     match (operation.id.as_str(), &operation.method) {
         ("deleteTier" | "deleteDatabase" | "destroyDatabase", _) => 202,
-        // Its tier has no backup, and it is not frozen.
+        // It has no backup yet, and is neither frozen nor ready.
         ("restoreDatabase" | "unfreezeDatabase" | "createBackup", _) => 409,
         (_, &Method::POST) => 201,
         (_, &Method::DELETE) => 204,
@@ -126,9 +127,14 @@ impl Matrix {
         let world = World::without_teams("matrix").await;
         let postgres = Postgres::start().await.unwrap();
         let controller = world.controller_in(without_object_stores(), |_| ());
-        world.create_tier("dev").await;
         // What examples in the contract refer to.
         create_object_store(&world, "main").await;
+        world
+            .create_tier_with("dev", |tier| {
+                tier["spec"]["backup"] =
+                    json!({"schedule": "0 3 * * *", "retention": "7d", "objectStore": "main"});
+            })
+            .await;
         let store = StoreSettings {
             database_url: Some(postgres.fresh_database().await.unwrap()),
             database_ca: None,
@@ -423,6 +429,51 @@ async fn every_operation_answers_every_caller_by_the_policy() {
     }
     assert!(cells >= 60, "{cells}");
     matrix.stop().await;
+}
+
+/// Everything that is read is read without the cluster, and what is told about the cluster says how old it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_read_is_answered_without_the_cluster() {
+    let mut matrix = Matrix::start().await;
+    let mut asked = Vec::new();
+    let reads = |operation: &Operation| operation.method == Method::GET;
+    for operation in operations().into_iter().filter(reads) {
+        let (path, _) = matrix.request(&operation, Whose::Ours).await;
+        let answer = matrix.facade.platform.get(&path).await.unwrap();
+        assert_eq!(answer.status, StatusCode::OK, "{}", operation.id);
+        asked.push((operation, path));
+    }
+    matrix.world.control_plane.stop_apiserver();
+    let platform = &matrix.facade.platform;
+    let is_old = |answer: &Answer| answer.headers.contains_key("daap-stale-seconds");
+    wait::until("answers being marked old", SOON, async || -> Result<()> {
+        ensure!(is_old(&platform.get("/tiers").await?));
+        Ok(())
+    })
+    .await
+    .unwrap();
+    for (operation, path) in &asked {
+        let answer = platform.get(path).await.unwrap();
+        assert_eq!(
+            answer.status,
+            StatusCode::OK,
+            "{}: {answer:?}",
+            operation.id
+        );
+        let is_of_the_cluster = operation.rule.is_some_and(|rule| {
+            use policy::Kind::{Database, Operation, Quota, Tier};
+            matches!(rule.resource, Database | Operation | Quota | Tier)
+        });
+        assert_eq!(
+            is_old(&answer),
+            is_of_the_cluster,
+            "{}: {answer:?}",
+            operation.id
+        );
+        if operation.id == "verifyAuditLog" {
+            assert_eq!(answer.body["anchor"], "unreachable");
+        }
+    }
 }
 
 /// The id of another team's database is answered like one that never was, and costs the same.

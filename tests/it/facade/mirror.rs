@@ -2,10 +2,15 @@
 //! is what the cluster holds, or says how old it is.
 
 use anyhow::{Result, ensure};
+use daap_crds::DaapQuota;
 use daap_tests::{cluster::wait, scripted_cnpg::ScriptedCnpg};
-use http::StatusCode;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use http::{Method, StatusCode, header};
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams},
+};
 use serde_json::{Value, json};
+use sqlx::PgPool;
 
 use super::{Facade, Scene, await_tier, create, problem};
 use crate::world::{SOON, World};
@@ -228,6 +233,146 @@ async fn lists_are_filtered_and_walked() {
     scene.stop().await;
 }
 
+/// Lets nothing be mirrored any more, as when the metadata database belonged to another cluster, and waits until that
+/// is so.
+async fn stop_mirroring(pool: &PgPool) {
+    for statement in [
+        "update mirror set cluster = gen_random_uuid()",
+        "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'",
+    ] {
+        sqlx::raw_sql(statement).execute(pool).await.unwrap();
+    }
+    let age = "select extract(epoch from clock_timestamp() - heard_at) > 8 from mirror";
+    wait::until("the mirror standing still", SOON, async || -> Result<()> {
+        let old: bool = sqlx::query_scalar(age).fetch_one(pool).await?;
+        ensure!(old, "still heard");
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+/// Quotas are read from the record, too: what the cluster has, and what this client did before anything else.
+#[tokio::test(flavor = "multi_thread")]
+async fn quotas_are_told_as_the_cluster_has_them() {
+    const PATH: &str = "/tiers/dev/quota";
+    let scene = Scene::with_tier("mirror-quotas", "dev", |_| ()).await;
+    let Scene {
+        world,
+        facade: first,
+        controller,
+        postgres: _postgres,
+    } = scene;
+    let second = Facade::start_on(&world, first.store.clone()).await;
+    let counted = |body: &Value| body["allocated"]["max_databases"] == 0;
+    second
+        .await_answer(PATH, "the quota being counted", counted)
+        .await;
+    let pool = daap_facade::pool(&first.store).unwrap();
+
+    // With kubectl: changed, and removed, after which the controller makes one without limits.
+    let quotas: Api<DaapQuota> = Api::all(world.client.clone());
+    let limit = async |databases: i64| {
+        let limit = Patch::Merge(json!({"spec": {"databases": databases}}));
+        let patched = quotas.patch("dev", &PatchParams::default(), &limit).await;
+        patched.unwrap();
+    };
+    limit(7).await;
+    let changed = |body: &Value| body["additional_databases"] == 7;
+    second
+        .await_answer(PATH, "the change being told", changed)
+        .await;
+    quotas.delete("dev", &Default::default()).await.unwrap();
+    let unlimited = |body: &Value| counted(body) && body["limits"] == json!({});
+    second
+        .await_answer(PATH, "the limits being gone", unlimited)
+        .await;
+
+    // A record that is wrong is built anew.
+    let wrong = "update resource_record set resource = jsonb_set(resource, '{spec,databases}', '99') \
+                 where kind = 'DaapQuota'";
+    sqlx::raw_sql(wrong).execute(&pool).await.unwrap();
+    assert_eq!(
+        second.platform.get(PATH).await.unwrap().body["limits"]["max_databases"],
+        99
+    );
+    daap_facade::rebuild(pool.clone()).await.unwrap();
+    second
+        .await_answer(PATH, "the limits being right again", unlimited)
+        .await;
+
+    // The other replica goes on, and one that starts learns what went while nobody ran.
+    let store = first.store.clone();
+    first.stop().await;
+    limit(5).await;
+    let changed = |body: &Value| body["limits"]["max_databases"] == 5;
+    second
+        .await_answer(PATH, "the other replica telling a change", changed)
+        .await;
+    second.stop().await;
+    controller.stop().await;
+    quotas.delete("dev", &Default::default()).await.unwrap();
+    let third = Facade::start_on(&world, store).await;
+    let gone = |body: &Value| body["allocated"] == Value::Null;
+    third.await_answer(PATH, "the quota being gone", gone).await;
+    third.stop().await;
+}
+
+/// Whoever changed something finds it changed at once, on every replica, also while nothing is mirrored.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_request_did_does_not_wait_for_the_mirror() {
+    const PATH: &str = "/tiers/dev/quota";
+    let scene = Scene::with_tier("write-through", "dev", |_| ()).await;
+    let (world, first) = (&scene.world, &scene.facade);
+    let second = Facade::start_on(world, first.store.clone()).await;
+    let pool = daap_facade::pool(&first.store).unwrap();
+    stop_mirroring(&pool).await;
+    let quota = async || second.shop.get(PATH).await.unwrap();
+
+    let limits = json!({"max_databases": 1});
+    let set = first
+        .platform
+        .send(Method::PUT, PATH, &limits)
+        .await
+        .unwrap();
+    assert_eq!(set.status, StatusCode::OK, "{set:?}");
+    let told = quota().await;
+    assert_eq!(told.headers[header::ETAG], set.headers[header::ETAG]);
+    assert_eq!(told.body, set.body);
+    assert_eq!(told.body["additional_databases"], 1);
+
+    let created = create(&first.shop, json!({"name": "orders", "tier": "dev"})).await;
+    assert_eq!(created.status, StatusCode::CREATED, "{created:?}");
+    let told = quota().await.body;
+    assert_eq!(told["allocated"]["max_databases"], 1, "{told}");
+    assert_eq!(told["additional_databases"], 0, "{told}");
+    let path = format!("/databases/{}", created.body["id"].as_str().unwrap());
+    let seen = second.shop.get(&path).await.unwrap();
+    assert_eq!(seen.status, StatusCode::OK, "{seen:?}");
+    let change = json!({"purpose": "Orders"});
+    let changed = first.shop.patch(&path, &change).await.unwrap();
+    assert_eq!(changed.status, StatusCode::OK, "{changed:?}");
+    let seen = second.shop.get(&path).await.unwrap().body;
+    assert_eq!(seen["purpose"], "Orders");
+
+    // Who is refused finds the numbers of the refusal, here of a limit that was lowered with kubectl.
+    let quotas: Api<DaapQuota> = Api::all(world.client.clone());
+    let none = Patch::Merge(json!({"spec": {"databases": 0}}));
+    let patched = quotas.patch("dev", &PatchParams::default(), &none).await;
+    patched.unwrap();
+    let refused = create(&first.shop, json!({"name": "more", "tier": "dev"})).await;
+    assert_eq!(problem(&refused), (422, "quota-exceeded".to_owned()));
+    assert_eq!(quota().await.body["limits"], json!({"max_databases": 0}));
+
+    let change = json!({"description": "Changed."});
+    let changed = first.platform.patch("/tiers/dev", &change).await.unwrap();
+    assert_eq!(changed.status, StatusCode::OK, "{changed:?}");
+    let seen = second.shop.get("/tiers/dev").await.unwrap().body;
+    assert_eq!(seen["description"], "Changed.");
+    second.stop().await;
+    scene.stop().await;
+}
+
 /// The record is of the cluster, so it can be had again: by command, and after its tables were lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_record_can_be_built_anew() {
@@ -249,16 +394,7 @@ async fn the_record_can_be_built_anew() {
     assert_eq!(facade.names("?owner_team=shop").await, ["orders"]);
 
     // Another cluster under the same metadata database would make every record look gone.
-    run("update mirror set cluster = gen_random_uuid()").await;
-    run("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'").await;
-    let age = "select extract(epoch from clock_timestamp() - heard_at) > 8 from mirror";
-    wait::until("the mirror standing still", SOON, async || -> Result<()> {
-        let old: bool = sqlx::query_scalar(age).fetch_one(&pool).await?;
-        ensure!(old, "still heard");
-        Ok(())
-    })
-    .await
-    .unwrap();
+    stop_mirroring(&pool).await;
     assert_eq!(facade.names("").await, ["orders"]);
     daap_facade::rebuild(pool.clone()).await.unwrap();
 
@@ -278,7 +414,8 @@ async fn the_record_can_be_built_anew() {
     scene.stop().await;
 }
 
-/// Without the Kubernetes API, reads are answered and say how old they are; changes are not.
+/// Without the Kubernetes API, reads are answered and say how old they are; changes are not. When it is back, so is
+/// everything.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_cluster_reads_are_answered() {
     let mut scene = Scene::with_tier("outage", "dev", |_| ()).await;
@@ -302,4 +439,34 @@ async fn without_the_cluster_reads_are_answered() {
     let ready = facade.shop.get("/ready").await.unwrap();
     assert_eq!(ready.status, StatusCode::OK);
     assert_eq!(ready.body["status"], "degraded");
+
+    // The watches broke off. What changed meanwhile is found by listing anew.
+    scene.world.control_plane.start_apiserver().await.unwrap();
+    let by_kubectl = Patch::Merge(json!({"spec": {"purpose": "Changed meanwhile"}}));
+    wait::until("the cluster answering", SOON, async || {
+        let databases = scene.world.databases();
+        let params = PatchParams::default();
+        Ok(databases.patch("orders", &params, &by_kubectl).await?)
+    })
+    .await
+    .unwrap();
+    wait::until(
+        "the record following again",
+        SOON,
+        async || -> Result<()> {
+            let answer = scene.facade.shop.get("/databases").await?;
+            ensure!(
+                !answer.headers.contains_key("daap-stale-seconds"),
+                "{answer:?}"
+            );
+            ensure!(
+                answer.body["items"][0]["purpose"] == "Changed meanwhile",
+                "{answer:?}"
+            );
+            Ok(())
+        },
+    )
+    .await
+    .unwrap();
+    scene.stop().await;
 }

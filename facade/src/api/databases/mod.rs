@@ -26,9 +26,10 @@ use super::{
     list,
     merge_patch::MergePatch,
     problem::problems,
+    staleness::stale_seconds,
 };
 use crate::{
-    domain::{database::DatabaseFilter, entity_tag::EntityTag, failure::Failure},
+    domain::{database::DatabaseFilter, entity_tag::EntityTag},
     service::{Service, change::Terms, databases::CreateDatabase},
 };
 
@@ -115,6 +116,9 @@ pub enum Found {
         /// The tag of this state of the database.
         #[oai(header = "ETag")]
         EntityTag,
+        /// For how many seconds the cluster was not heard, when this answer may be out of date.
+        #[oai(header = "Daap-Stale-Seconds")]
+        Option<u64>,
     ),
 }
 
@@ -289,7 +293,7 @@ impl Databases {
         let database = service.database(&caller.actor, &id.0).await?;
         let tag = database.tag.clone();
         if if_none_match.0.is_some_and(|known| known.include(&tag)) {
-            return Ok(Found::Unchanged(tag));
+            return Ok(Found::Unchanged(tag, stale));
         }
         let database = Database::shown_to(caller.actor.role, database);
         Ok(Found::Database(Json(Box::new(database)), tag, stale))
@@ -379,9 +383,4 @@ impl Databases {
         let (shown, tag, location) = accepted(caller.actor.role, database);
         Ok(Deleted::Accepted(shown, tag, location))
     }
-}
-
-/// For how many seconds the cluster was not heard, when a reader must know.
-pub(super) fn stale_seconds(service: &Service) -> Result<Option<u64>, Failure> {
-    Ok(service.staleness()?.map(|age| age.as_secs()))
 }

@@ -26,7 +26,7 @@ use self::{
 };
 use super::{
     Group, body::Body, caller::Caller, entity_tag::Condition, merge_patch::MergePatch,
-    problem::problems,
+    problem::problems, staleness::stale_seconds,
 };
 use crate::{
     domain::{entity_tag::EntityTag, tier::Deletion},
@@ -46,6 +46,9 @@ pub enum Found {
         /// The tag of this state of the tier.
         #[oai(header = "ETag")]
         Option<EntityTag>,
+        /// For how many seconds the cluster was not heard, when this answer may be out of date.
+        #[oai(header = "Daap-Stale-Seconds")]
+        Option<u64>,
     ),
     /// The tier is still in the state that 'If-None-Match' names.
     #[oai(status = 304)]
@@ -53,6 +56,9 @@ pub enum Found {
         /// The tag of this state of the tier.
         #[oai(header = "ETag")]
         Option<EntityTag>,
+        /// For how many seconds the cluster was not heard, when this answer may be out of date.
+        #[oai(header = "Daap-Stale-Seconds")]
+        Option<u64>,
     ),
 }
 
@@ -61,7 +67,12 @@ pub enum Found {
 pub enum Listed {
     /// Every tier.
     #[oai(status = 200)]
-    Tiers(Json<TierList>),
+    Tiers(
+        Json<TierList>,
+        /// For how many seconds the cluster was not heard, when this answer may be out of date.
+        #[oai(header = "Daap-Stale-Seconds")]
+        Option<u64>,
+    ),
 }
 
 /// A created tier.
@@ -151,12 +162,13 @@ impl Tiers {
         caller: Caller,
         service: Data<&Arc<Service>>,
     ) -> Result<Listed, ListProblem> {
+        let stale = stale_seconds(&service)?;
         let tiers = service.tiers().await?;
         let items = tiers
             .into_iter()
             .map(|tier| Tier::shown_to(caller.actor.role, tier))
             .collect();
-        Ok(Listed::Tiers(Json(TierList { items })))
+        Ok(Listed::Tiers(Json(TierList { items }), stale))
     }
 
     /// Get a tier
@@ -174,13 +186,14 @@ impl Tiers {
         #[oai(name = "If-None-Match")]
         if_none_match: Condition,
     ) -> Result<Found, GetProblem> {
+        let stale = stale_seconds(&service)?;
         let tier = service.tier(&id.0).await?;
         let tag = tier.tag.clone();
         if if_none_match.says_known(tag.as_ref()) {
-            return Ok(Found::Unchanged(tag));
+            return Ok(Found::Unchanged(tag, stale));
         }
         let shown = Tier::shown_to(caller.actor.role, tier);
-        Ok(Found::Tier(Json(Box::new(shown)), tag))
+        Ok(Found::Tier(Json(Box::new(shown)), tag, stale))
     }
 
     /// Create a tier

@@ -1,4 +1,4 @@
-//! Mirrors a kind that has no history, only a state: tiers. Reads the cluster, writes what it holds now.
+//! Mirrors a kind that has no history, only a state: tiers, quotas. Reads the cluster, writes what it holds now.
 
 use std::collections::{HashMap, HashSet};
 

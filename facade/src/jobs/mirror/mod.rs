@@ -7,14 +7,14 @@
 //! | module | subject |
 //! |---|---|
 //! | [`databases`] | databases, with their history |
-//! | [`menu`] | tiers, as they are now |
+//! | [`menu`] | tiers and quotas, as they are now |
 
 mod databases;
 mod menu;
 
 use std::{pin::pin, time::Duration};
 
-use daap_crds::DaapTier;
+use daap_crds::{DaapQuota, DaapTier};
 use futures::StreamExt as _;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -70,8 +70,10 @@ async fn lead(store: &Store, cluster: &Cluster) -> Result<(), Failure> {
 async fn follow(store: &Store, cluster: &Cluster, mut lock: MirrorLock) -> Result<(), Failure> {
     let mut databases = Databases::new(store, cluster).await?;
     let mut tiers = Menu::<DaapTier>::new(store, cluster).await?;
+    let mut quotas = Menu::<DaapQuota>::new(store, cluster).await?;
     let mut database_events = pin!(cluster.watch());
     let mut tier_events = pin!(cluster.watch());
+    let mut quota_events = pin!(cluster.watch());
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut listed = false;
@@ -79,6 +81,7 @@ async fn follow(store: &Store, cluster: &Cluster, mut lock: MirrorLock) -> Resul
         tokio::select! {
             Some(event) = database_events.next() => databases.apply(event?).await?,
             Some(event) = tier_events.next() => tiers.apply(event?).await?,
+            Some(event) = quota_events.next() => quotas.apply(event?).await?,
             _ = heartbeat.tick(), if listed => {
                 // Without an answer from the API server, silence of the watches means nothing.
                 cluster.check().await?;
@@ -88,7 +91,7 @@ async fn follow(store: &Store, cluster: &Cluster, mut lock: MirrorLock) -> Resul
             }
             else => return Ok(()),
         }
-        if !listed && databases.listed && tiers.listed {
+        if !listed && databases.listed && tiers.listed && quotas.listed {
             lock.listed().await?;
             listed = true;
         }
