@@ -49,7 +49,18 @@ pub fn request(resource: &mut DaapDatabase, now: &Database, id: Uuid) -> Result<
 
 /// The name that a backup gets which was asked for and has not begun.
 pub fn requested(resource: &DaapDatabase) -> Option<String> {
-    let request = resource.pending_backup_request()?;
+    name_for(resource, resource.pending_backup_request()?)
+}
+
+/// The name of the backup that this id asked for, begun or not, as long as no other was asked for since.
+pub fn named(resource: &DaapDatabase, id: Uuid) -> Option<String> {
+    let request = resource.spec.backup_request.as_deref()?;
+    (request == id.to_string())
+        .then(|| name_for(resource, request))
+        .flatten()
+}
+
+fn name_for(resource: &DaapDatabase, request: &str) -> Option<String> {
     let name = DatabaseName::parse(resource.metadata.name.as_deref()?).ok()?;
     Some(name.requested_backup(request))
 }

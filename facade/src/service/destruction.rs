@@ -16,6 +16,7 @@ use crate::domain::{
     destruction::{self, Rehearsal},
     entity_tag::check_if_match,
     failure::{Code, Failure},
+    intent,
 };
 
 impl Service {
@@ -83,7 +84,8 @@ impl Service {
         Box::pin(self.ask_for_operation(actor, id, &ask, terms)).await
     }
 
-    /// Asks for an operation that gets a new id. What asks for nothing new writes nothing.
+    /// Asks for an operation that gets a new id. What asks for nothing new writes nothing; neither does what an earlier
+    /// try of the same request asked for, however far that has come.
     async fn ask_for_operation(
         &self,
         actor: &Actor,
@@ -94,6 +96,9 @@ impl Service {
         let record = self.database(actor, id).await?;
         for _ in 0..TRIES {
             let (old, now) = self.live_database(actor, &record).await?;
+            if intent::is_marked(&old.metadata, terms.intent) {
+                return Ok(now);
+            }
             check_if_match(terms.if_match.as_ref(), &now.tag)?;
             let template = self.template_of(&old).await?;
             let mut new = old.clone();

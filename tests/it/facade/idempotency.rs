@@ -1,10 +1,16 @@
 //! A POST that is repeated under a key has one effect, and one answer.
 
 use daap_tests::rest::{Answer, RestClient};
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, Method, StatusCode};
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::{Scene, create, problem};
+use super::{
+    Scene, create,
+    destruction::{AT, operation},
+    problem,
+    restore::{Stage, backed_up},
+};
 
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -111,6 +117,63 @@ async fn an_effect_without_an_answer_is_found() {
     run("update idempotency set expires_at = clock_timestamp() - interval '1 second'").await;
     assert_eq!(problem(&create(&once, asked).await).1, "name-taken");
     scene.stop().await;
+}
+
+/// The same where what the first try asked for has been done meanwhile: nothing is asked for again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_done_meanwhile_is_found() {
+    let stage = Stage::in_scene(Stage::scene("done-meanwhile").await, 1).await;
+    let played = &stage.played;
+    let facade = &played.scene.facade;
+    let pool = daap_facade::pool(&facade.store).unwrap();
+    let lose_the_answer = async || {
+        let statement = "update idempotency set status = null, headers = null, body = null, \
+                         attempt = gen_random_uuid(), held_until = clock_timestamp() - interval '1 second'";
+        sqlx::raw_sql(statement).execute(&pool).await.unwrap();
+    };
+    let stored = async || played.world().databases().get("orders").await.unwrap();
+    let send = async |what: &str| {
+        let once = facade.shop.with_header(HEADER, what);
+        let path = format!("{}/{what}", played.path);
+        let answer = once.post(&path, &Value::Null).await.unwrap();
+        answer.expect(StatusCode::ACCEPTED).unwrap()
+    };
+
+    played.report(backed_up("ready")).await;
+    let first = send("backups").await;
+    lose_the_answer().await;
+    let asked = stored().await;
+    let mut status = backed_up("ready");
+    status["backup"]["carriedOutRequest"] = json!(asked.spec.backup_request);
+    played.report(status).await;
+    assert_eq!(send("backups").await["name"], first["name"]);
+    assert_eq!(stored().await.spec, asked.spec);
+
+    let destroyed = Patch::Merge(json!({"spec": {"state": "Destroyed"}}));
+    let databases = played.world().databases();
+    let params = PatchParams::default();
+    databases
+        .patch("orders", &params, &destroyed)
+        .await
+        .unwrap();
+    played.report(backed_up("frozen")).await;
+    let first = send("unfreeze").await;
+    lose_the_answer().await;
+    let asked = stored().await;
+    let id = first["operation"]["id"].as_str().unwrap();
+    let mut status = backed_up("ready");
+    let ended = json!({"result": "Succeeded", "finishedAt": AT});
+    status["operation"] = operation(id, "Unfreeze", ended);
+    played.report(status).await;
+    assert_eq!(send("unfreeze").await["status"], "ready");
+    assert_eq!(
+        stored().await.metadata.generation,
+        asked.metadata.generation
+    );
+    // Without the key, it is another request, for which it is too late.
+    let late = played.shop(Method::POST, "/unfreeze").await;
+    assert_eq!(problem(&late), (409, "wrong-state".to_owned()));
+    stage.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
