@@ -179,7 +179,7 @@ fn printable(text: &str, max_length: usize) -> String {
 /// The HTTP status of a code.
 pub const fn status(code: Code) -> u16 {
     match code {
-        Code::MalformedBody | Code::InvalidParameter => 400,
+        Code::MalformedBody | Code::MalformedRequest | Code::InvalidParameter => 400,
         Code::Unauthenticated => 401,
         Code::Forbidden => 403,
         Code::NotFound => 404,
@@ -203,6 +203,7 @@ pub const fn status(code: Code) -> u16 {
         | Code::QuotaExceeded
         | Code::OutsideWindow => 422,
         Code::RateLimited => 429,
+        Code::HeaderTooLarge => 431,
         Code::Internal => 500,
         Code::Unavailable => 503,
     }
@@ -358,6 +359,8 @@ mod tests {
         413 body-too-large Body too large
         408 body-timeout Body not received in time
         400 malformed-body Malformed body
+        400 malformed-request Malformed request
+        431 header-too-large Header too large
         400 invalid-parameter Invalid parameter
         422 invalid-fields Invalid fields
         429 rate-limited Too many requests

@@ -25,6 +25,10 @@ pub enum Code {
     BodyTooLarge,
     /// The body did not arrive in time.
     BodyTimeout,
+    /// It is no HTTP request.
+    MalformedRequest,
+    /// The request has too much header.
+    HeaderTooLarge,
     /// The body is no JSON of the expected shape.
     MalformedBody,
     /// A parameter is unknown or has no usable value.
@@ -69,7 +73,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::NotFound,
@@ -78,6 +82,8 @@ impl Code {
         Self::BodyTooLarge,
         Self::BodyTimeout,
         Self::MalformedBody,
+        Self::MalformedRequest,
+        Self::HeaderTooLarge,
         Self::InvalidParameter,
         Self::InvalidFields,
         Self::RateLimited,
@@ -110,6 +116,8 @@ impl Code {
             Self::BodyTooLarge => "body-too-large",
             Self::BodyTimeout => "body-timeout",
             Self::MalformedBody => "malformed-body",
+            Self::MalformedRequest => "malformed-request",
+            Self::HeaderTooLarge => "header-too-large",
             Self::InvalidParameter => "invalid-parameter",
             Self::InvalidFields => "invalid-fields",
             Self::RateLimited => "rate-limited",
@@ -143,6 +151,8 @@ impl Code {
             Self::BodyTooLarge => "Body too large",
             Self::BodyTimeout => "Body not received in time",
             Self::MalformedBody => "Malformed body",
+            Self::MalformedRequest => "Malformed request",
+            Self::HeaderTooLarge => "Header too large",
             Self::InvalidParameter => "Invalid parameter",
             Self::InvalidFields => "Invalid fields",
             Self::RateLimited => "Too many requests",

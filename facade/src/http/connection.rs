@@ -16,7 +16,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::gate::Gate;
+use super::{explained::Explained, gate::Gate};
 use crate::settings::Limits;
 
 /// How long a connection that is told to end may take to say goodbye.
@@ -75,7 +75,8 @@ where
         }
     });
     let builder = protocols(&context.limits);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection =
+        pin!(builder.serve_connection(TokioIo::new(Explained::new(stream)), service));
     let patience = tokio::select! {
         _ = connection.as_mut() => return,
         () = context.draining.cancelled() => None,

@@ -45,7 +45,8 @@ use crate::{
     },
 };
 
-const REQUEST_ID: &str = "x-request-id";
+/// Identifies a request, in and out.
+pub const REQUEST_ID: &str = "x-request-id";
 const MAX_REQUEST_ID: usize = 128;
 
 /// What a request goes through.

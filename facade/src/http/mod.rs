@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`server`] | the accept loop and its end |
 //! | [`connection`] | one connection: TLS, deadlines, idleness |
+//! | [`explained`] | refusals of what is no request |
 //! | [`gate`] | what every request goes through, in order |
 //! | [`idempotency`] | a repeated POST has one effect |
 //! | [`routes`] | which operation a request is for |
@@ -18,6 +19,7 @@
 
 pub mod answer;
 pub mod connection;
+pub mod explained;
 pub mod gate;
 pub mod idempotency;
 pub mod limit;

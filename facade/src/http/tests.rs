@@ -751,6 +751,41 @@ async fn every_refusal_is_a_problem_document() {
     assert!(unauthenticated.headers.contains("x-request-id: mine-1\r\n"));
 }
 
+/// Also what never becomes a request, whatever came before it on the connection.
+#[tokio::test]
+async fn what_is_no_request_is_told_so() {
+    let server = Server::start().await;
+    let many = "X-Filler: 1\r\n".repeat(101);
+    // Without an end, so that the server leaves nothing unread, for which the connection would be reset.
+    let large = format!(
+        "GET /health HTTP/1.1\r\nX-Filler: {}",
+        "x".repeat(50 * 1024)
+    );
+    for (bytes, status, code) in [
+        (request("GET /health", &many, ""), 431, "header-too-large"),
+        (large, 431, "header-too-large"),
+        (
+            request("GET /health", "no header\r\n", ""),
+            400,
+            "malformed-request",
+        ),
+        ("hello\r\n\r\n".to_owned(), 400, "malformed-request"),
+    ] {
+        let first = server.send(bytes.as_bytes()).await;
+        assert_eq!((first.status, first.problem()), (status, code));
+        let mut stream = server.connect().await;
+        let good = request("GET /health", "", "");
+        stream.write_all(good.as_bytes()).await.unwrap();
+        assert_eq!(read_answer(&mut stream).await.status, 200);
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+        let later = read_answer(&mut stream).await;
+        assert_eq!((later.status, later.problem()), (status, code));
+        let mut rest = Vec::new();
+        let end = stream.read_to_end(&mut rest).await;
+        assert!(end.is_err() || rest.is_empty(), "{rest:?}");
+    }
+}
+
 #[tokio::test]
 async fn oversized_bodies_are_refused_however_they_come() {
     let server = Server::start().await;
