@@ -42,6 +42,15 @@ pub(super) fn program(name: &str) -> anyhow::Result<PathBuf> {
     for program in PROGRAMS {
         cargo.args(["--bin", program]);
     }
+    // A program that cargo starts is told of its own package. Build scripts that read the same of theirs would run again,
+    // and most of the workspace would be compiled again after them, once here and once in the next build outside.
+    for (name, _) in std::env::vars_os() {
+        let is_of_package =
+            |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+        if name.to_str().is_some_and(is_of_package) {
+            cargo.env_remove(name);
+        }
+    }
     let messages =
         progress::step_if_slow("build the DAAP programs", || command::output(&mut cargo))?;
     executable_of(&messages, name).ok_or_else(|| anyhow!("cargo built no program {name}"))
