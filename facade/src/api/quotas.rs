@@ -83,7 +83,7 @@ pub enum Found {
     /// The quota.
     #[oai(status = 200)]
     Quota(
-        Json<Quota>,
+        Json<Box<Quota>>,
         /// The tag of this state of the quota. Absent while the tier has none.
         #[oai(header = "ETag")]
         Option<EntityTag>,
@@ -109,7 +109,7 @@ pub enum Changed {
     /// The quota as it is now.
     #[oai(status = 200)]
     Quota(
-        Json<Quota>,
+        Json<Box<Quota>>,
         /// The tag of this state of the quota.
         #[oai(header = "ETag")]
         Option<EntityTag>,
@@ -150,7 +150,7 @@ impl Quotas {
         if if_none_match.says_known(tag.as_ref()) {
             return Ok(Found::Unchanged(tag, stale));
         }
-        Ok(Found::Quota(Json(quota.into()), tag, stale))
+        Ok(Found::Quota(Json(Box::new(quota.into())), tag, stale))
     }
 
     /// Set the quota of a tier
@@ -175,7 +175,7 @@ impl Quotas {
             .set_quota(&id.0, &limits, if_match.0.as_ref(), caller.intent)
             .await?;
         let tag = quota.tag.clone();
-        Ok(Changed::Quota(Json(quota.into()), tag))
+        Ok(Changed::Quota(Json(Box::new(quota.into())), tag))
     }
 }
 
