@@ -12,6 +12,7 @@ struct Charged {
     tier: String,
     revision: Option<String>,
     phase: Option<Phase>,
+    abandoned: bool,
     leaving: bool,
 }
 
@@ -21,6 +22,7 @@ impl Charged {
             tier: database.spec.tier.clone(),
             revision: database.spec.tier_revision.clone(),
             phase: database.status.as_ref().and_then(|status| status.phase),
+            abandoned: database.is_abandoned(),
             leaving: database.metadata.deletion_timestamp.is_some(),
         }
     }
@@ -97,6 +99,17 @@ mod tests {
             seen.gone(one.metadata.uid.as_deref().unwrap()).as_deref(),
             Some("silver")
         );
+    }
+
+    #[test]
+    fn what_gives_its_place_back_matters() {
+        let mut seen = ChargedDatabases::default();
+        let mut one = database();
+        seen.seen(&one);
+        one.status = Some(crate::fixtures::from_yaml(
+            "{abandonedAt: '2026-01-01T00:00:00Z'}",
+        ));
+        assert_eq!(names(&seen.seen(&one)), ["gold"]);
     }
 
     #[test]

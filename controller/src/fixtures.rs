@@ -137,6 +137,7 @@ pub fn incarnation() -> Incarnation {
         cluster_uid: Some(CLUSTER_UID.into()),
         fence: None,
         restored_from: None,
+        reserved_connections: Some(3),
     }
 }
 
@@ -210,6 +211,7 @@ pub fn observed(template: DaapTierSpec) -> Observed {
         tier: Lookup::Absent,
         revision: Lookup::Found(revision(template)),
         store,
+        store_trouble: None,
         children: Children::default(),
         symptoms: Symptoms::default(),
         archive: ArchiveLook::default(),

@@ -40,7 +40,7 @@ pub struct Settings {
     /// How long after it was emptied an archive is looked at once more.
     #[arg(long, env = "DAAP_PURGE_RECHECK", default_value = "1m", value_parser = duration)]
     pub purge_recheck: Duration,
-    /// How long a restore may take until it is an error.
+    /// How long a restore may take until it is an error, and what it began is removed.
     #[arg(long, env = "DAAP_RESTORE_DEADLINE", default_value = "12h", value_parser = duration)]
     pub restore_deadline: Duration,
     /// How often a database is looked at although nothing happened.

@@ -93,6 +93,12 @@ impl DaapDatabase {
         let request = self.spec.backup_request.as_deref()?;
         (Some(request) != carried_out).then_some(request)
     }
+
+    /// Whether its restore failed for good, and nothing of it is left.
+    pub fn is_abandoned(&self) -> bool {
+        let status = self.status.as_ref();
+        status.is_some_and(|status| status.abandoned_at.is_some())
+    }
 }
 
 /// Whether a database is wanted.
@@ -195,6 +201,10 @@ pub struct DaapDatabaseStatus {
     /// When an archived database is purged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archived_until: Option<Time>,
+    /// When its restore had failed for good and nothing that was made for it was left. It is charged to no quota since,
+    /// and is there only to be destroyed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abandoned_at: Option<Time>,
     /// Why the database is not what was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
@@ -295,6 +305,10 @@ pub struct Incarnation {
     /// The archive that its data was restored from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_from: Option<RestoredFrom>,
+    /// How many connections are kept free for DAAP, so that no application can keep it out. Absent: none. A Cluster keeps
+    /// what it was made with, because PostgreSQL restarts to change it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved_connections: Option<i32>,
 }
 
 /// The archive that a Cluster's data was restored from.

@@ -111,6 +111,15 @@ impl Postgres {
         &self.programs
     }
 
+    /// Its major version.
+    pub fn major(&self) -> Result<i32> {
+        let directory = self.programs.parent().and_then(Path::file_name);
+        let name = directory.context("the programs of a version")?;
+        name.to_string_lossy()
+            .parse()
+            .context("a version in the path of programs")
+    }
+
     /// Where its data, its configuration and its socket are. All belong to the server's user.
     pub fn data(&self) -> PathBuf {
         data(self.scratch.path())

@@ -9,5 +9,6 @@ pub mod recording_client;
 pub mod rest;
 pub mod s3_server;
 pub mod scripted_cnpg;
+mod scripted_volumes;
 pub mod stand_in_archives;
 pub mod tenant_postgres;

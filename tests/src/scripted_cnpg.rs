@@ -18,6 +18,8 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+use crate::scripted_volumes;
+
 /// What the script answers to a Cluster: its status, or nothing for a Cluster it does not touch.
 pub type Script = dyn Fn(&Cluster) -> Option<Value> + Send + Sync;
 
@@ -44,8 +46,23 @@ impl ScriptedCnpg {
         let script: Arc<Script> = Arc::new(script);
         Self {
             tasks: vec![
-                tokio::spawn(play_clusters(client.clone(), script)),
+                tokio::spawn(play_clusters(client.clone(), script, false)),
                 tokio::spawn(play_poolers(client.clone())),
+            ],
+        }
+    }
+
+    /// The same, where each Cluster has a volume, which outlives it a little.
+    pub fn start_with_volumes(
+        client: &Client,
+        script: impl Fn(&Cluster) -> Option<Value> + Send + Sync + 'static,
+    ) -> Self {
+        let script: Arc<Script> = Arc::new(script);
+        Self {
+            tasks: vec![
+                tokio::spawn(play_clusters(client.clone(), script, true)),
+                tokio::spawn(play_poolers(client.clone())),
+                tokio::spawn(scripted_volumes::collect(client.clone())),
             ],
         }
     }
@@ -129,7 +146,7 @@ pub fn archiving(failure: Option<&str>) -> Value {
     })
 }
 
-async fn play_clusters(client: Client, script: Arc<Script>) -> Result<()> {
+async fn play_clusters(client: Client, script: Arc<Script>, has_volumes: bool) -> Result<()> {
     let clusters: Api<Cluster> = Api::all(client.clone());
     let mut changes = watcher(clusters, watcher::Config::default())
         .default_backoff()
@@ -138,6 +155,9 @@ async fn play_clusters(client: Client, script: Arc<Script>) -> Result<()> {
     while let Some(cluster) = changes.next().await {
         // A watch that breaks, as when the API server restarts, is taken up again by the watcher.
         let Ok(cluster) = cluster else { continue };
+        if has_volumes {
+            scripted_volumes::create(&client, &cluster).await?;
+        }
         if let Some(status) = script(&cluster) {
             answer_cluster(&client, &cluster, status).await?;
         }

@@ -31,6 +31,8 @@ pub const OBSERVER_PASSWORD: &str = "seen it all: the observer's";
 
 /// A tier that has all that a database needs.
 const TIER: &str = include_str!("../../manifests/samples/tier-dev.yaml");
+/// A version whose rules are those of all.
+const OLDEST: i32 = 15;
 /// How long the server gets to take up new rules.
 const RELOAD: Duration = Duration::from_secs(10);
 /// What CloudNativePG writes before the rules of a Cluster. Its own sessions come through the socket, where it maps the
@@ -55,22 +57,30 @@ pub struct TenantPostgres {
 impl TenantPostgres {
     /// Makes a database that is ready.
     pub async fn start() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with these settings too.
+    pub async fn start_with(settings: &[&str]) -> Result<Self> {
         // The archive takes everything; which segments it was given is seen in the server's directory.
         let archive = ["archive_mode=on", "archive_command=/bin/true"];
-        let postgres = Postgres::start_with(&archive).await?;
+        let postgres = Postgres::start_with(&[&archive, settings].concat()).await?;
         let authority = Authority::new("cluster")?;
         let server = authority.server("ledger-rw", &["127.0.0.1".to_owned()])?;
         postgres.write_private("authority.crt", authority.certificate())?;
         postgres.write_private("server.crt", &server.certificate)?;
         postgres.write_private("server.key", &server.private_key)?;
-        let tenant = Self {
+        let mut tenant = Self {
             postgres,
             authority,
         };
-        let cluster = cluster()?;
+        let cluster = cluster(tenant.postgres.major()?)?;
         for statement in statements(&cluster)? {
             tenant.administrate(&statement).await?;
         }
+        // For what is taken up at a start only.
+        tenant.postgres.stop();
+        tenant.postgres.resume().await?;
         tenant.set_rules(&rules(&cluster)?).await?;
         Ok(tenant)
     }
@@ -140,7 +150,7 @@ impl TenantPostgres {
 
 /// The rules of a Cluster that serves.
 pub fn serving_rules() -> Result<Vec<String>> {
-    rules(&cluster()?)
+    rules(&cluster(OLDEST)?)
 }
 
 fn rules(cluster: &Cluster) -> Result<Vec<String>> {
@@ -149,13 +159,15 @@ fn rules(cluster: &Cluster) -> Result<Vec<String>> {
     rules.context("the Cluster has no rules")
 }
 
-/// The Cluster that the controller makes for a database.
-fn cluster() -> Result<Cluster> {
-    let tier: DaapTier = serde_yaml::from_str(TIER).context("the sample of a tier")?;
+/// The Cluster that the controller makes for a database of this major version.
+fn cluster(major: i32) -> Result<Cluster> {
+    let mut tier: DaapTier = serde_yaml::from_str(TIER).context("the sample of a tier")?;
+    tier.spec.postgres.major = major;
     let incarnation = serde_json::from_value(json!({
         "serverName": "22222222-0000-4000-8000-000000000000",
         "revision": "dev-0123456789",
-        "postgresMajor": tier.spec.postgres.major,
+        "postgresMajor": major,
+        "reservedConnections": build::reserved_connections(&tier.spec),
     }))
     .context("an incarnation")?;
     let desired = Desired {
@@ -197,6 +209,9 @@ fn statements(cluster: &Cluster) -> Result<Vec<String>> {
     for name in ["ssl_min_protocol_version", "password_encryption"] {
         let value = quoted(parameter(name)?);
         statements.push(format!("ALTER SYSTEM SET {name} = {value}"));
+    }
+    if let Some(count) = build::kept_connections(cluster) {
+        statements.push(format!("ALTER SYSTEM SET reserved_connections = {count}"));
     }
     let bootstrap = cluster.spec.bootstrap.as_ref();
     let initdb = bootstrap.and_then(|bootstrap| bootstrap.initdb.as_ref());

@@ -95,8 +95,9 @@ pub async fn reconcile(
     else {
         return Ok(Action::await_change());
     };
-    observed.archive = observe_archive(&*context.archives, &observed).await;
-    match decide(&observed, settings, &draw_chance(), context.clock.now()) {
+    let now = context.clock.now();
+    observed.archive = observe_archive(&*context.archives, &observed, now).await;
+    match decide(&observed, settings, &draw_chance(), now) {
         Plan::Release => release(context, &observed).await,
         Plan::Bury => {
             let database = &observed.database;

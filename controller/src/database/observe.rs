@@ -9,6 +9,7 @@ mod source;
 use daap_crds::{
     DaapDatabase, DaapObjectStore, DaapTier, DaapTierRevision,
     cnpg::{self, Backup, Cluster, ObjectStore, Pooler, ScheduledBackup},
+    condition,
     name::{DatabaseName, NameError, TeamName},
 };
 use k8s_openapi::api::{
@@ -16,7 +17,7 @@ use k8s_openapi::api::{
     core::v1::{Event, Namespace, PersistentVolumeClaim, Pod, Secret},
     networking::v1::NetworkPolicy,
 };
-use kube::api::ListParams;
+use kube::{ResourceExt as _, api::ListParams};
 use thiserror::Error;
 
 use super::{
@@ -60,6 +61,8 @@ pub struct Observed {
     pub revision: Lookup<DaapTierRevision>,
     /// The object store of its revision.
     pub store: StoreLookup,
+    /// Why that object store cannot be used now, as it says of itself. What is there already goes on without.
+    pub store_trouble: Option<String>,
     /// What was made for it.
     pub children: Children,
     /// What may tell why it is not ready, and what is left of it. Read only while its Cluster is not healthy, or an
@@ -168,7 +171,7 @@ pub async fn observe(
     };
     let (tier, revision) = observe_tier(reader, &database).await?;
     // What is not bound never was, so nothing was made for it. Many may wait for a long time.
-    let (namespace, store, children) = if database.spec.tier_revision.is_none() {
+    let (namespace, (store, store_trouble), children) = if database.spec.tier_revision.is_none() {
         Default::default()
     } else {
         tokio::try_join!(
@@ -200,6 +203,7 @@ pub async fn observe(
         tier,
         revision,
         store,
+        store_trouble,
         children,
         symptoms,
         archive: ArchiveLook::default(),
@@ -353,28 +357,40 @@ async fn observe_store(
     settings: &Settings,
     identity: &Identity,
     revision: Option<&DaapTierRevision>,
-) -> Result<StoreLookup, CallError> {
+) -> Result<(StoreLookup, Option<String>), CallError> {
     let Some(backup) = revision.and_then(|revision| revision.spec.template.backup.as_ref()) else {
-        return Ok(StoreLookup::NotNeeded);
+        return Ok((StoreLookup::NotNeeded, None));
     };
     let name = &backup.object_store;
     let Lookup::Found(store) = reader.get::<DaapObjectStore>(name).await? else {
-        return Ok(StoreLookup::Unavailable(format!(
-            "The object store '{name}' does not exist."
-        )));
+        let message = format!("The object store '{name}' does not exist.");
+        return Ok((StoreLookup::Unavailable(message), None));
     };
-    Ok(
-        match secrets::read(reader, &settings.system_namespace, &store.spec).await? {
-            Ok(secrets) => StoreLookup::Available(Box::new(Store {
-                url: build::database_url(&store.spec.url, &identity.namespace, &identity.uid),
-                spec: store.spec,
-                secrets,
-            })),
-            Err(missing) => {
-                StoreLookup::Unavailable(format!("The object store '{name}' names {missing}."))
-            }
-        },
-    )
+    let trouble = unreachable(&store);
+    let lookup = match secrets::read(reader, &settings.system_namespace, &store.spec).await? {
+        Ok(secrets) => StoreLookup::Available(Box::new(Store {
+            url: build::database_url(&store.spec.url, &identity.namespace, &identity.uid),
+            spec: store.spec,
+            secrets,
+        })),
+        Err(missing) => {
+            StoreLookup::Unavailable(format!("The object store '{name}' names {missing}."))
+        }
+    };
+    Ok((lookup, trouble))
+}
+
+/// Why an object store cannot be reached, as it says itself.
+fn unreachable(store: &DaapObjectStore) -> Option<String> {
+    let conditions = &store.status.as_ref()?.conditions;
+    let reachable = condition::find(conditions, condition::REACHABLE)?;
+    let name = store.name_any();
+    (reachable.status == "False").then(|| {
+        format!(
+            "The object store '{name}' is not reachable: {}",
+            reachable.message
+        )
+    })
 }
 
 /// Whether there is nothing to explain.

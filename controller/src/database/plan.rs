@@ -266,6 +266,8 @@ pub struct Assessment {
     pub operation: Option<Operation>,
     /// When it is purged, once it is archived.
     pub archived_until: Option<Time>,
+    /// When nothing was left of it after its restore had failed.
+    pub abandoned_at: Option<Time>,
     /// When to look again, although nothing may have happened.
     pub look_again: Option<Timestamp>,
 }

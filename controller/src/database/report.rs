@@ -85,6 +85,7 @@ pub fn report(
         extensions: previous.extensions,
         operation: assessment.operation,
         archived_until: assessment.archived_until,
+        abandoned_at: assessment.abandoned_at,
         problem: verdict.problem(phase),
     };
     let look_again = [waits.then_some(deadline), assessment.look_again]

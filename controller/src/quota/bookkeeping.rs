@@ -4,6 +4,8 @@
 
 use daap_crds::{DaapTierSpec, Phase, cost::Cost};
 
+use super::observe::Entry;
+
 /// What is charged, and who may write it.
 pub trait Bookkeeping: Send + Sync {
     /// What a database of a revision costs; `None` when it is too much to be written.
@@ -14,9 +16,10 @@ pub trait Bookkeeping: Send + Sync {
     /// Whether a database that was admitted is still charged.
     ///
     /// A frozen one keeps its volumes, and its place for the time when it is unfrozen. An archived or deleted one has
-    /// neither.
-    fn is_charged(&self, phase: Phase) -> bool {
-        !matches!(phase, Phase::Archived | Phase::Deleted)
+    /// neither, nor has one whose restore was abandoned.
+    fn is_charged(&self, database: &Entry) -> bool {
+        let has_nothing = matches!(database.phase(), Phase::Archived | Phase::Deleted);
+        !has_nothing && !database.is_abandoned()
     }
 
     /// Whether the leadership of this number may write what was last written under the other.

@@ -140,7 +140,7 @@ impl Account {
         let stands = |reserved: &&Reservation| match by_uid.get(&*reserved.uid) {
             None => observed.elsewhere.contains(&reserved.uid),
             Some(entry) => match &entry.spec.tier_revision {
-                Some(bound) => *bound != reserved.revision && bookkeeping.is_charged(entry.phase()),
+                Some(bound) => *bound != reserved.revision && bookkeeping.is_charged(entry),
                 // Who was about to bind it looked at an older version, and will fail.
                 None => entry.is_undecided(),
             },
@@ -161,7 +161,7 @@ impl Account {
             let Some(revision) = &entry.spec.tier_revision else {
                 continue;
             };
-            if !bookkeeping.is_charged(entry.phase()) {
+            if !bookkeeping.is_charged(entry) {
                 continue;
             }
             let recorded = || entry.admission().and_then(|said| said.cost);

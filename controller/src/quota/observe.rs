@@ -102,6 +102,11 @@ impl Entry {
         serde_json::from_value(self.status["phase"].clone()).unwrap_or_default()
     }
 
+    /// Whether its restore failed for good, and nothing of it is left. It stays so.
+    pub fn is_abandoned(&self) -> bool {
+        !self.status["abandonedAt"].is_null()
+    }
+
     /// What was said about its admission before.
     pub fn admission(&self) -> Option<AdmissionStatus> {
         serde_json::from_value(self.status["admission"].clone()).ok()

@@ -204,15 +204,32 @@ pub struct Rehearsal {
     pub kept_until: Option<Timestamp>,
 }
 
-/// What destroying a database would do now, by the tier that it is bound to. One that was never bound has nothing.
-pub fn rehearsal(template: Option<&DaapTierSpec>, now: Timestamp) -> Rehearsal {
+/// What destroying a database does, by the tier that it is bound to. Of one that was never bound, or whose restore failed
+/// for good, nothing is there that could be kept.
+pub fn strategy(database: &DaapDatabase, template: Option<&DaapTierSpec>) -> Strategy {
+    match template {
+        Some(template) if !database.is_abandoned() => template.destruction.strategy,
+        _ => Strategy::Hard,
+    }
+}
+
+/// What destroying a database would do now, by the tier that it is bound to.
+pub fn rehearsal(
+    database: &DaapDatabase,
+    template: Option<&DaapTierSpec>,
+    now: Timestamp,
+) -> Rehearsal {
+    let nothing = |what| Rehearsal {
+        strategy: Strategy::Hard,
+        removed: vec![what],
+        kept: Vec::new(),
+        kept_until: None,
+    };
+    if database.is_abandoned() {
+        return nothing("the request: its restore failed, and nothing of it is left");
+    }
     let Some(template) = template else {
-        return Rehearsal {
-            strategy: Strategy::Hard,
-            removed: vec!["the request: the database was never admitted"],
-            kept: Vec::new(),
-            kept_until: None,
-        };
+        return nothing("the request: the database was never admitted");
     };
     let destruction = &template.destruction;
     let (removed, mut kept) = match destruction.strategy {

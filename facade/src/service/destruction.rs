@@ -2,7 +2,7 @@
 //!
 //! The controller does it; here is only decided whether it may be asked for.
 
-use daap_crds::{DaapDatabase, DaapTierSpec, database::ForcedDestruction, tier::Strategy};
+use daap_crds::{DaapDatabase, DaapTierSpec, database::ForcedDestruction};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -29,7 +29,8 @@ impl Service {
         terms: &Terms,
     ) -> Result<Database, Failure> {
         let ask = |database: &mut DaapDatabase, template: Option<&DaapTierSpec>, id| {
-            destruction::destroy(database, strategy_of(template), id)
+            let strategy = destruction::strategy(database, template);
+            destruction::destroy(database, strategy, id)
         };
         match Box::pin(self.ask_for_operation(actor, id, &ask, terms)).await {
             Err(failure) if failure.code == Code::BeingDeleted => {
@@ -52,8 +53,10 @@ impl Service {
         let (mut live, now) = self.live_database(actor, &record).await?;
         check_if_match(terms.if_match.as_ref(), &now.tag)?;
         let template = self.template_of(&live).await?;
-        destruction::destroy(&mut live, strategy_of(template.as_ref()), Uuid::nil())?;
-        Ok(destruction::rehearsal(template.as_ref(), Timestamp::now()))
+        let strategy = destruction::strategy(&live, template.as_ref());
+        destruction::destroy(&mut live, strategy, Uuid::nil())?;
+        let now = Timestamp::now();
+        Ok(destruction::rehearsal(&live, template.as_ref(), now))
     }
 
     /// Destroys a database by another strategy than that of its tier.
@@ -131,8 +134,3 @@ impl Service {
 type Ask<'a> = &'a (
         dyn Fn(&mut DaapDatabase, Option<&DaapTierSpec>, Uuid) -> Result<(), Failure> + Send + Sync
     );
-
-/// Of a database that was never bound to a tier, nothing is there that could be kept.
-fn strategy_of(template: Option<&DaapTierSpec>) -> Strategy {
-    template.map_or(Strategy::Hard, |template| template.destruction.strategy)
-}

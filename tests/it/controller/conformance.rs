@@ -70,6 +70,7 @@ fn everything() -> Desired {
             cluster_uid: Some("44444444-0000-4000-8000-000000000000".to_owned()),
             fence: None,
             restored_from: None,
+            reserved_connections: None,
         },
         identity,
         template: serde_json::from_value(template).unwrap(),

@@ -222,6 +222,25 @@ async fn a_database_is_deleted_by_the_strategy_of_its_tier() {
     played.scene.stop().await;
 }
 
+/// Nothing is left of what could not be restored, so nothing is kept of it, whatever its tier keeps.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_restored_is_only_removed() {
+    let played = Played::with_tier("abandoned", |tier| {
+        tier["spec"]["destruction"] = json!({"strategy": "Freeze"});
+    })
+    .await;
+    let told = played.shop(Method::DELETE, "?dry_run=true").await;
+    assert_eq!(told.body["strategy"], "freeze");
+    let abandoned = json!({"phase": "error", "abandonedAt": AT});
+    played.report(abandoned).await;
+    let told = played.shop(Method::DELETE, "?dry_run=true").await;
+    assert_eq!(told.body["strategy"], "hard");
+    assert_eq!(told.body["kept"], json!([]));
+    let deleted = played.shop(Method::DELETE, "").await;
+    assert_eq!(deleted.body["operation"]["kind"], "hard", "{deleted:?}");
+    played.scene.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destruction_is_forced_by_the_platform_alone() {
     let played = Played::with_tier("forced", |tier| {

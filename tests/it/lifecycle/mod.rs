@@ -3,16 +3,24 @@
 //!
 //! `make test` runs a sample for each operation, `CAMPAIGN_SEED` says which; with `CAMPAIGN_RUNS` all of them are run.
 
+mod expiry;
+mod guard;
 mod stage;
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::BTreeSet,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
+use daap_crds::{Phase, cnpg::Cluster};
 use daap_tests::{cluster::wait, faults::Side};
 use http::Method;
-use serde_json::json;
+use kube::ResourceExt as _;
+use serde_json::{Value, json};
 
-use self::stage::Stage;
+use self::stage::{Stage, beginning, full, unable, well};
 use crate::{
     mortal::{Doom, Writes},
     world::SOON,
@@ -29,6 +37,18 @@ enum Act {
     Archive,
     Hard,
     Restore,
+    /// A restore that cannot be done, as is seen late.
+    FailedRestore,
+    /// Destroying what such a restore left.
+    DestroyUnrestored,
+    /// Destroying a database that is still being made.
+    DestroyBeginning,
+    /// Destroying a database that does not come up.
+    DestroyIll,
+    /// Archiving by force, while nothing is archived any more.
+    ForceArchive,
+    /// Calling off an archive that waits.
+    CancelArchive,
 }
 
 impl Act {
@@ -36,19 +56,51 @@ impl Act {
     fn tier(self) -> &'static str {
         match self {
             Self::Freeze | Self::Unfreeze => "freeze",
-            Self::Archive | Self::Restore => "archive",
-            Self::Hard => "hard",
+            Self::Hard | Self::DestroyIll => "hard",
+            _ => "archive",
+        }
+    }
+
+    /// What CloudNativePG says of a Cluster.
+    fn script(self) -> fn(&Cluster) -> Value {
+        match self {
+            Self::FailedRestore | Self::DestroyUnrestored => |cluster| {
+                if cluster.name_any().ends_with("-again") {
+                    unable(cluster)
+                } else {
+                    well(cluster)
+                }
+            },
+            Self::DestroyBeginning => beginning,
+            Self::DestroyIll => full,
+            _ => well,
         }
     }
 
     /// Asks for it, and tells whom it happens to.
     async fn ask(self, stage: &Stage, name: &str) -> String {
         match self {
-            Self::Freeze | Self::Archive | Self::Hard => {
+            Self::Freeze
+            | Self::Archive
+            | Self::Hard
+            | Self::DestroyBeginning
+            | Self::DestroyIll => {
                 stage.change(name, json!({"state": "Destroyed"})).await;
             }
-            Self::Unfreeze => stage.change(name, json!({"state": "Active"})).await,
-            Self::Restore => {
+            Self::DestroyUnrestored => {
+                let restored = format!("{name}-again");
+                stage.change(&restored, json!({"state": "Destroyed"})).await;
+                return restored;
+            }
+            Self::ForceArchive => {
+                let forced = json!({"strategy": "Archive", "reason": "The bucket is gone."});
+                let spec = json!({"state": "Destroyed", "destruction": forced});
+                stage.change(name, spec).await;
+            }
+            Self::Unfreeze | Self::CancelArchive => {
+                stage.change(name, json!({"state": "Active"})).await;
+            }
+            Self::Restore | Self::FailedRestore => {
                 let restored = format!("{name}-again");
                 stage.restore(&restored, name).await;
                 return restored;
@@ -83,6 +135,36 @@ async fn restoring_survives_crashes() {
     survives_crashes(Act::Restore).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn failing_to_restore_survives_crashes() {
+    survives_crashes(Act::FailedRestore).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn destroying_what_was_not_restored_survives_crashes() {
+    survives_crashes(Act::DestroyUnrestored).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn destroying_what_is_being_made_survives_crashes() {
+    survives_crashes(Act::DestroyBeginning).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn destroying_what_does_not_come_up_survives_crashes() {
+    survives_crashes(Act::DestroyIll).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn archiving_by_force_survives_crashes() {
+    survives_crashes(Act::ForceArchive).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calling_an_archive_off_survives_crashes() {
+    survives_crashes(Act::CancelArchive).await;
+}
+
 /// What became of a database, and what was removed on the way.
 struct Outcome {
     state: String,
@@ -93,7 +175,11 @@ struct Outcome {
 }
 
 async fn survives_crashes(act: Act) {
-    let stage = Stage::start(&format!("{act:?}").to_lowercase()).await;
+    let name = format!("{act:?}").to_lowercase();
+    let mut stage = Stage::start(&name, act.script()).await;
+    if act == Act::ForceArchive {
+        stage.settings = |settings| settings.operation_patience = Duration::from_secs(2);
+    }
     let (expected, writes) = without_crash(&stage, act).await;
     eprintln!(
         "{act:?}: {} writes, ends as\n{}",
@@ -108,6 +194,7 @@ async fn survives_crashes(act: Act) {
         with_crash(&stage, act, &name, doom, &expected).await;
         eprintln!("{act:?}, {doom:?}: {:?}", begin.elapsed());
     }
+    stage.guard.assert_nothing_seen();
 }
 
 fn name_of(doom: Doom) -> String {
@@ -131,17 +218,38 @@ fn cases(writes: usize) -> Vec<Doom> {
 
 /// Brings databases to where the operation begins.
 async fn prepare(stage: &Stage, act: Act, names: &[String]) {
-    stage.prepare(names, act.tier()).await;
-    if act == Act::Unfreeze {
-        let controller = stage.controller(None);
-        for name in names {
-            Act::Freeze.ask(stage, name).await;
+    match act {
+        Act::DestroyBeginning => {
+            let phase = Phase::Provisioning;
+            return stage.prepare_ill(names, act.tier(), phase).await;
         }
-        for name in names {
-            stage.await_end(name).await;
-        }
-        controller.end().await;
+        Act::DestroyIll => return stage.prepare_ill(names, act.tier(), Phase::Error).await,
+        _ => stage.prepare(names, act.tier()).await,
     }
+    let archives = &stage.archives;
+    archives
+        .loses_segments
+        .store(act == Act::ForceArchive, Ordering::SeqCst);
+    archives
+        .loses_backups
+        .store(act == Act::CancelArchive, Ordering::SeqCst);
+    let before = match act {
+        Act::Unfreeze => Act::Freeze,
+        Act::DestroyUnrestored => Act::FailedRestore,
+        Act::CancelArchive => Act::Archive,
+        _ => return,
+    };
+    let controller = stage.controller(None);
+    for name in names {
+        let subject = before.ask(stage, name).await;
+        // An archive waits there.
+        if act == Act::CancelArchive {
+            stage.await_step(&subject, "Verify").await;
+        } else {
+            stage.await_end(&subject).await;
+        }
+    }
+    controller.end().await;
 }
 
 async fn without_crash(stage: &Stage, act: Act) -> (Outcome, Writes) {
@@ -152,6 +260,7 @@ async fn without_crash(stage: &Stage, act: Act) -> (Outcome, Writes) {
     let controller = stage.controller(None);
     stage.await_end(&subject).await;
     let state = stage.settled_state(&subject).await;
+    stage.await_charges(act.tier()).await;
     let writes = controller.end().await;
     let outcome = Outcome {
         state,
@@ -183,6 +292,7 @@ async fn with_crash(stage: &Stage, act: Act, name: &str, doom: Doom, expected: &
     if let Err(error) = ended {
         panic!("{error:#}\n{last}\nin place of\n{}", expected.state);
     }
+    stage.await_charges(act.tier()).await;
     writes.extend(successor.end().await);
     assert_eq!(
         deleted(&writes, &subject),

@@ -5,8 +5,9 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use anyhow::{Result, ensure};
@@ -17,10 +18,12 @@ use daap_controller::{
         ArchiveError, Archives, Catalogue, Left, Purged, Segment, Store,
         backup::{BackupState, BaseBackup, Extent, Position},
     },
+    clock::Clock,
+    settings::Settings,
     tenant_sql::{Login, Tenant, TenantError, Tenants},
 };
 use daap_crds::{
-    DaapDatabase, DaapObjectStore, Phase,
+    DaapDatabase, DaapObjectStore, DaapQuota, Phase,
     cnpg::{Backup, Cluster, ObjectStore, Pooler, ScheduledBackup},
     database::Fence,
 };
@@ -28,9 +31,12 @@ use daap_tests::{
     cluster::wait,
     scripted_cnpg::{ScriptedCnpg, completed_backup, healthy_status},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
-    api::{core::v1::Secret, networking::v1::NetworkPolicy},
+    api::{
+        core::v1::{PersistentVolumeClaim, Secret},
+        networking::v1::NetworkPolicy,
+    },
     apimachinery::pkg::apis::meta::v1::MicroTime,
 };
 use kube::{
@@ -40,6 +46,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::guard::{Guard, is_released};
 use crate::{
     mortal::{Doom, Mortal},
     world::{SHOP, SOON, World},
@@ -53,14 +60,24 @@ pub struct Stage {
     pub world: World,
     pub tenants: Arc<ScriptedTenants>,
     pub archives: Arc<ScriptedArchives>,
+    pub clock: MovableClock,
+    pub guard: Guard,
+    /// What is set otherwise than by default.
+    pub settings: fn(&mut Settings),
     _cnpg: ScriptedCnpg,
 }
 
 impl Stage {
-    /// With tiers `freeze`, `archive` and `hard`, named by what destruction does.
-    pub async fn start(name: &str) -> Self {
+    /// With tiers `freeze`, `archive` and `hard`, named by what destruction does. `script` says what CloudNativePG says of
+    /// each Cluster.
+    pub async fn start(
+        name: &str,
+        script: impl Fn(&Cluster) -> Value + Send + Sync + 'static,
+    ) -> Self {
         let world = World::start(name).await;
-        let cnpg = ScriptedCnpg::start(&world.client, |cluster| Some(status(cluster)));
+        let guard = Guard::start(&world.client);
+        let script = move |cluster: &Cluster| Some(script(cluster));
+        let cnpg = ScriptedCnpg::start_with_volumes(&world.client, script);
         let cnpg = cnpg.with_backups(&world.client, completed_backup);
         create_object_store(&world).await;
         let destructions = [
@@ -84,6 +101,9 @@ impl Stage {
             world,
             tenants: Arc::default(),
             archives: Arc::default(),
+            clock: MovableClock::default(),
+            guard,
+            settings: |_| (),
             _cnpg: cnpg,
         }
     }
@@ -92,10 +112,12 @@ impl Stage {
         let surroundings = Surroundings {
             tenants: Arc::clone(&self.tenants) as Arc<dyn Tenants>,
             archives: Arc::clone(&self.archives) as Arc<dyn Archives>,
+            clock: self.clock.clock(),
             ..Surroundings::default()
         };
         let controller = Mortal::start(&self.world, surroundings, |settings| {
-            settings.purge_recheck = std::time::Duration::from_secs(1);
+            settings.purge_recheck = Duration::from_secs(1);
+            (self.settings)(settings);
         });
         controller.doom(doom);
         controller
@@ -131,6 +153,30 @@ impl Stage {
             self.world
                 .await_database(name, "being recoverable", is_recoverable)
                 .await;
+        }
+        controller.end().await;
+    }
+
+    /// Has databases made whose Clusters do not come up, by a controller that then ends.
+    pub async fn prepare_ill(&self, names: &[String], tier: &str, phase: Phase) {
+        let controller = self.controller(None);
+        for name in names {
+            self.world.create_database(name, tier).await;
+        }
+        for name in names {
+            let has_cluster = |database: &DaapDatabase| {
+                let status = database.status.clone().unwrap_or_default();
+                let last = status.incarnations.last();
+                status.phase == Some(phase) && last.is_some_and(|last| last.cluster_uid.is_some())
+            };
+            let what = format!("being {phase} with a Cluster");
+            self.world.await_database(name, &what, has_cluster).await;
+            let claims: Api<PersistentVolumeClaim> = self.api();
+            wait::until("its volume", SOON, async || {
+                Ok(claims.get(&format!("{name}-1")).await?)
+            })
+            .await
+            .unwrap();
         }
         controller.end().await;
     }
@@ -179,6 +225,39 @@ impl Stage {
             .await;
     }
 
+    /// Waits until the operation of a database is at a step.
+    pub async fn await_step(&self, name: &str, step: &str) {
+        let is_there = |database: &DaapDatabase| {
+            let status = database.status.as_ref();
+            let operation = status.and_then(|status| status.operation.as_ref());
+            operation.is_some_and(|operation| operation.step == step)
+        };
+        let what = format!("being at {step}");
+        self.world.await_database(name, &what, is_there).await;
+    }
+
+    /// Waits until exactly those databases of a tier are charged that are not released.
+    pub async fn await_charges(&self, tier: &str) {
+        let quotas: Api<DaapQuota> = Api::all(self.world.client.clone());
+        let of_tier = ListParams::default().fields(&format!("spec.tier={tier}"));
+        wait::until("the charges being right", SOON, async || {
+            let quota = quotas.get(tier).await?;
+            let databases = self.world.databases().list(&of_tier).await?.items;
+            let charged = databases
+                .iter()
+                .filter(|database| database.spec.tier_revision.is_some() && !is_released(database))
+                .count();
+            let allocated = quota.status.clone().unwrap_or_default().allocated.databases;
+            ensure!(
+                usize::try_from(allocated)? == charged,
+                "{allocated} allocated, {charged} charged"
+            );
+            Ok(())
+        })
+        .await
+        .unwrap();
+    }
+
     /// What there is of a database, without what differs from one to the next.
     pub async fn state(&self, name: &str) -> Result<String> {
         let database = self.world.databases().get(name).await?;
@@ -208,6 +287,10 @@ impl Stage {
             self.objects::<Backup>(&uid, |backup| format!("{:?}", backup.state()))
                 .await?,
         );
+        lines.extend(
+            self.objects::<PersistentVolumeClaim>(&uid, |_| String::new())
+                .await?,
+        );
         lines.extend(self.objects::<ObjectStore>(&uid, |_| String::new()).await?);
         lines.extend(self.objects::<Secret>(&uid, |_| String::new()).await?);
         lines.extend(
@@ -230,7 +313,7 @@ impl Stage {
     pub async fn settled_state(&self, name: &str) -> String {
         let mut before = String::new();
         wait::until("a state that stays", SOON, async || -> Result<String> {
-            tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+            tokio::time::sleep(Duration::from_secs(3)).await;
             let now = self.state(name).await?;
             let is_same = now == std::mem::replace(&mut before, now.clone());
             ensure!(is_same, "{now}");
@@ -258,7 +341,7 @@ impl Stage {
         Ok(lines)
     }
 
-    fn api<K>(&self) -> Api<K>
+    pub fn api<K>(&self) -> Api<K>
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     {
@@ -286,7 +369,11 @@ fn told(database: &DaapDatabase) -> String {
         let receipt: BTreeSet<_> = operation
             .receipt
             .into_iter()
-            .map(|removal| format!("{} {}", removal.kind, removal.name))
+            .map(|removal| match &*removal.kind {
+                // It says from when on.
+                "Lost" => removal.kind,
+                kind => format!("{kind} {}", removal.name),
+            })
             .collect();
         format!(
             "{:?} {:?} at {} after {steps:?}, backup {:?}, receipt {receipt:#?}",
@@ -294,9 +381,10 @@ fn told(database: &DaapDatabase) -> String {
         )
     });
     format!(
-        "{:?}, incarnations {incarnations:?}, archived {}, problem {:?}, marked {:?}\n{}",
+        "{:?}, incarnations {incarnations:?}, archived {}, abandoned {}, problem {:?}, marked {:?}\n{}",
         status.phase,
         status.archived_until.is_some(),
+        status.abandoned_at.is_some(),
         status.problem.map(|problem| problem.reason),
         database.annotations().get("daap.dev/readers"),
         operation.unwrap_or_default()
@@ -304,7 +392,7 @@ fn told(database: &DaapDatabase) -> String {
 }
 
 /// What CloudNativePG says of a Cluster: it is well, or it sleeps.
-fn status(cluster: &Cluster) -> Value {
+pub fn well(cluster: &Cluster) -> Value {
     let mut status = healthy_status(cluster);
     if cluster
         .annotations()
@@ -322,6 +410,49 @@ fn status(cluster: &Cluster) -> Value {
         }
     }
     status
+}
+
+/// What CloudNativePG says of a Cluster whose first instance is being made.
+pub fn beginning(_: &Cluster) -> Value {
+    json!({"phase": "Setting up primary", "conditions": [uninitialised()]})
+}
+
+/// What CloudNativePG says of a Cluster whose first instance could not be made, as often as that was tried.
+pub fn unable(_: &Cluster) -> Value {
+    json!({
+        "phase": "Cluster is unrecoverable and needs manual intervention",
+        "phaseReason": "Instance creation failed for the following jobs: one",
+        "conditions": [uninitialised()],
+    })
+}
+
+/// What CloudNativePG says of a Cluster whose disk is full.
+pub fn full(_: &Cluster) -> Value {
+    json!({"phase": "Not enough disk space"})
+}
+
+fn uninitialised() -> Value {
+    json!({
+        "type": "Initialized", "status": "False", "reason": "BootstrapPending", "message": "Not yet",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    })
+}
+
+/// A clock that goes, and can be moved.
+#[derive(Clone, Default)]
+pub struct MovableClock(Arc<AtomicI64>);
+
+impl MovableClock {
+    /// Moves it ahead.
+    pub fn move_ahead(&self, hours: i64) {
+        self.0.fetch_add(hours, Ordering::SeqCst);
+    }
+
+    fn clock(&self) -> Clock {
+        let ahead = Arc::clone(&self.0);
+        let hours = move || SignedDuration::from_hours(ahead.load(Ordering::SeqCst));
+        Clock::from_fn(move || Timestamp::now() + hours())
+    }
 }
 
 /// An object store that nobody reaches: what is in it is scripted.
@@ -367,16 +498,20 @@ impl Tenants for ScriptedTenants {
     }
 }
 
-/// An object store, played: every segment arrives, and each database has something to be purged.
+/// An object store, played: every segment arrives, unless it is to lose them, and each database has something to be purged.
 #[derive(Default)]
 pub struct ScriptedArchives {
     left: Mutex<BTreeMap<String, usize>>,
     removed: AtomicUsize,
+    /// No segment arrives.
+    pub loses_segments: AtomicBool,
+    /// Base backups are not there any more.
+    pub loses_backups: AtomicBool,
 }
 
 impl ScriptedArchives {
     /// How many things a database still has.
-    fn left(&self, uid: &str) -> usize {
+    pub fn left(&self, uid: &str) -> usize {
         let left = self.left.lock().unwrap();
         let found = left.iter().find(|(url, _)| url.contains(uid));
         found.map_or(STORED, |(_, count)| *count)
@@ -395,10 +530,13 @@ impl Archives for ScriptedArchives {
     }
 
     async fn has_segment(&self, _: &Store, _: &str, _: &Segment) -> Result<bool, ArchiveError> {
-        Ok(true)
+        Ok(!self.loses_segments.load(Ordering::SeqCst))
     }
 
     async fn catalogue(&self, _: &Store, _: &str) -> Result<Catalogue, ArchiveError> {
+        if self.loses_backups.load(Ordering::SeqCst) {
+            return Ok(Catalogue::default());
+        }
         let segment = |number| Segment::new(1, number).unwrap();
         let position = |number: u64| Position {
             segment: segment(number),

@@ -263,7 +263,9 @@ fn charged(
     let mut sum = [0; 4];
     for (database, gone) in latest.into_values() {
         let phase = database.status.as_ref().and_then(|status| status.phase);
-        let released = gone || matches!(phase, Some(Phase::Archived | Phase::Deleted));
+        let released = gone
+            || matches!(phase, Some(Phase::Archived | Phase::Deleted))
+            || database.is_abandoned();
         let Some(revision) = database.spec.tier_revision.as_ref().filter(|_| !released) else {
             continue;
         };

@@ -14,7 +14,10 @@ use std::{
 use anyhow::{Result, ensure};
 use daap_controller::{
     Surroundings,
-    quota::bookkeeping::{Bookkeeping, Exact},
+    quota::{
+        bookkeeping::{Bookkeeping, Exact},
+        observe::Entry,
+    },
 };
 use daap_crds::{DaapQuotaStatus, DaapTierSpec, Phase, cost::Cost};
 use daap_tests::{
@@ -282,8 +285,8 @@ async fn a_forgotten_pooler_is_noticed() {
 struct FreeWhenFrozen;
 
 impl Bookkeeping for FreeWhenFrozen {
-    fn is_charged(&self, phase: Phase) -> bool {
-        phase != Phase::Frozen && Exact.is_charged(phase)
+    fn is_charged(&self, database: &Entry) -> bool {
+        database.phase() != Phase::Frozen && Exact.is_charged(database)
     }
 }
 

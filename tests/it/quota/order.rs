@@ -4,9 +4,14 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Result, ensure};
 use daap_controller::Surroundings;
-use daap_crds::{DaapDatabase, DaapQuota, condition, database::Verdict, reason::Reason};
+use daap_crds::{
+    DaapDatabase, DaapQuota, DaapTier, Phase, condition, database::Verdict, reason::Reason,
+};
 use daap_tests::{cluster::wait, faulty_client::Fault};
-use kube::{ResourceExt as _, api::DeleteParams};
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, Patch, PatchParams},
+};
 use serde_json::json;
 
 use super::{history::allocated, stage::Stage};
@@ -41,6 +46,49 @@ pub fn waits(database: &DaapDatabase) -> bool {
         && status
             .and_then(|status| status.problem.as_ref())
             .is_some_and(|problem| problem.reason == Reason::QuotaExceeded)
+}
+
+/// A restore that failed for good leaves room for another database, while its own stays to say why.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_is_admitted_in_the_place_of_a_failed_restore() {
+    let stage = Stage::start("abandoned").await;
+    let controller = stage.controller("daap-controller");
+    stage.create_quota("dev", json!({"databases": 1})).await;
+    stage.create_tier("dev", |_| ()).await;
+    stage.ask("failed", "dev").await;
+    stage.await_settled("dev", 1).await;
+    stage.ask("next", "dev").await;
+    await_database(&stage, "next", "saying that it waits", waits).await;
+    let told = async |status| {
+        stage
+            .databases()
+            .patch_status(
+                "failed",
+                &PatchParams::default(),
+                &Patch::Merge(json!({"status": status})),
+            )
+            .await
+            .unwrap();
+    };
+    told(json!({"phase": "error", "abandonedAt": "2026-01-01T00:00:00Z"})).await;
+    await_database(&stage, "next", "being admitted", |one| {
+        one.spec.tier_revision.is_some()
+    })
+    .await;
+    wait::until("one being charged", SOON, async || {
+        let quota = stage.quotas().get("dev").await?;
+        let status = quota.status.unwrap_or_default();
+        ensure!(status.allocated.databases == 1 && status.reservations.is_empty());
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let failed = stage.databases().get("failed").await.unwrap();
+    assert_eq!(failed.status.as_ref().unwrap().phase, Some(Phase::Error));
+    assert!(failed.is_abandoned(), "it stays so");
+    let broken = stage.history.broken_rules("dev").await;
+    assert!(broken.is_empty(), "{broken:#?}");
+    controller.stop().await;
 }
 
 fn within_limits(quota: &DaapQuota) -> bool {

@@ -37,6 +37,14 @@ fn lockout() -> Vec<String> {
 
 /// A session over TLS, as applications have one.
 async fn session(database: &TenantPostgres, role: &str, password: &str) -> PgConnection {
+    try_session(database, role, password).await.unwrap()
+}
+
+async fn try_session(
+    database: &TenantPostgres,
+    role: &str,
+    password: &str,
+) -> Result<PgConnection, sqlx::Error> {
     let options = PgConnectOptions::new_without_pgpass()
         .host("127.0.0.1")
         .port(database.postgres.port())
@@ -45,7 +53,7 @@ async fn session(database: &TenantPostgres, role: &str, password: &str) -> PgCon
         .database("app")
         .ssl_mode(PgSslMode::VerifyFull)
         .ssl_root_cert_from_pem(database.tenant().authority);
-    PgConnection::connect_with(&options).await.unwrap()
+    PgConnection::connect_with(&options).await
 }
 
 async fn application(database: &TenantPostgres) -> PgConnection {

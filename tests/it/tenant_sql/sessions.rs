@@ -151,6 +151,34 @@ async fn cloudnativepgs_own_sessions_and_the_observers_stay() {
     }
 }
 
+/// An application that holds every connection cannot keep the observer out, so its sessions can be ended. Before version 16
+/// PostgreSQL keeps connections for superusers only; then it is told what is wrong.
+#[tokio::test]
+async fn an_application_does_not_keep_the_observer_out() {
+    let database = TenantPostgres::start_with(&["max_connections=20"])
+        .await
+        .unwrap();
+    let mut held = Vec::new();
+    let refused = loop {
+        match try_session(&database, "app", APPLICATION_PASSWORD).await {
+            Ok(session) => held.push(session),
+            Err(error) => break error,
+        }
+    };
+    let code = refused.as_database_error().and_then(|error| error.code());
+    assert_eq!(code.as_deref(), Some("53300"), "{refused}");
+    let outcome = tenants().end_sessions(&database.tenant()).await;
+    if database.postgres.major().unwrap() >= 16 {
+        assert_eq!(outcome.unwrap(), 0);
+        for session in &mut held {
+            assert!(!is_alive(session).await);
+        }
+    } else {
+        let full = outcome.unwrap_err();
+        assert!(matches!(full, TenantError::Full(_)), "{full:?}");
+    }
+}
+
 /// The observer may not end superusers' sessions. Those that come like a client are counted, and the others ended.
 #[tokio::test]
 async fn sessions_that_cannot_be_ended_are_told() {

@@ -35,6 +35,10 @@ const LOCKOUT: [&str; 2] = [
 const AUTHENTICATION_TIMEOUT: &str = "15s";
 /// The same, and a little more.
 pub const LOGINS_ARE_OVER: SignedDuration = SignedDuration::from_secs(17);
+/// What keeps connections free for roles that may have them, since PostgreSQL 16.
+const RESERVED_CONNECTIONS: &str = "reserved_connections";
+/// How many are kept free: an operation takes one at a time, and so does each restore from this database.
+const RESERVED: i32 = 3;
 /// The name that a Cluster has for the archive it is restored from.
 const SOURCE: &str = "source";
 
@@ -100,7 +104,7 @@ pub(super) fn build_cluster(desired: &Desired) -> Cluster {
 
 fn postgresql(postgres: &tier::Postgres, desired: &Desired) -> PostgresConfiguration {
     PostgresConfiguration {
-        parameters: Some(parameters(postgres, desired.template.backup.as_ref())),
+        parameters: Some(parameters(postgres, desired)),
         pg_hba: Some(host_based_authentication(desired.access)),
         synchronous: desired
             .template
@@ -146,10 +150,7 @@ fn host_based_authentication(access: Access) -> Vec<String> {
 }
 
 /// The tier's settings, and over them those on which a guarantee hangs.
-fn parameters(
-    postgres: &tier::Postgres,
-    backup: Option<&tier::Backup>,
-) -> BTreeMap<String, String> {
+fn parameters(postgres: &tier::Postgres, desired: &Desired) -> BTreeMap<String, String> {
     let mut parameters = postgres.parameters.clone();
     let mut guarantee =
         |name: &str, value: &str| parameters.insert(name.to_owned(), value.to_owned());
@@ -161,10 +162,32 @@ fn parameters(
     guarantee("pgaudit.log", "ddl, role");
     guarantee("pgaudit.log_catalog", "off");
     guarantee("pgaudit.log_parameter", "off");
-    if let Some(backup) = backup {
+    if let Some(backup) = &desired.template.backup {
         guarantee("archive_timeout", &backup.archive_timeout);
     }
+    if let Some(count) = desired.incarnation.reserved_connections {
+        guarantee(RESERVED_CONNECTIONS, &count.to_string());
+    }
     parameters
+}
+
+/// How many connections a new Cluster keeps free for DAAP: none where PostgreSQL cannot, or where there are too few.
+pub fn reserved_connections(template: &tier::DaapTierSpec) -> Option<i32> {
+    let postgres = &template.postgres;
+    let setting = |name: &str, default: i32| {
+        let text = postgres.parameters.get(name);
+        text.and_then(|text| text.trim().parse().ok())
+            .unwrap_or(default)
+    };
+    // With more kept than there are, PostgreSQL does not start.
+    let others = setting("max_connections", 100) - setting("superuser_reserved_connections", 3);
+    (postgres.major >= 16 && others > 2 * RESERVED).then_some(RESERVED)
+}
+
+/// How many connections an existing Cluster keeps free for DAAP.
+pub fn kept_connections(cluster: &Cluster) -> Option<i32> {
+    let parameters = cluster.spec.postgresql.as_ref()?.parameters.as_ref()?;
+    parameters.get(RESERVED_CONNECTIONS)?.parse().ok()
 }
 
 fn bootstrap(desired: &Desired) -> Bootstrap {
@@ -232,14 +255,18 @@ fn service_account(desired: &Desired) -> Option<ServiceAccountTemplate> {
 
 /// The role sees statistics, ends sessions and closes segments of write-ahead log; it reads no data.
 fn observer_role(desired: &Desired) -> Role {
+    let reserved = desired.incarnation.reserved_connections.is_some();
     Role {
         name: OBSERVER.to_owned(),
         ensure: Some("present".to_owned()),
         login: Some(true),
-        in_roles: Some(vec![
-            "pg_monitor".to_owned(),
-            "pg_signal_backend".to_owned(),
-        ]),
+        in_roles: Some(
+            ["pg_monitor", "pg_signal_backend"]
+                .into_iter()
+                .chain(reserved.then_some("pg_use_reserved_connections"))
+                .map(str::to_owned)
+                .collect(),
+        ),
         connection_limit: None,
         password_secret: Some(LocalObjectReference {
             name: desired.identity.name.observer_secret(),

@@ -28,7 +28,7 @@ use super::plan::{Desired, Identity};
 use crate::settings::Settings;
 
 pub use backup::build_backup;
-pub use cluster::{LOGINS_ARE_OVER, REJECT_PLAINTEXT};
+pub use cluster::{LOGINS_ARE_OVER, REJECT_PLAINTEXT, kept_connections, reserved_connections};
 pub use network_policy::{DEFAULT_DENY, instance_policy_name};
 pub use object_store::{
     KEY_ACCESS_KEY_ID, KEY_CA, KEY_REGION, KEY_SECRET_ACCESS_KEY, database_url,

@@ -248,3 +248,33 @@ fn a_prefix_is_never_the_beginning_of_a_neighbours() {
     assert_eq!(one, "s3://backups/shop/uid-1/");
     assert!(!two.starts_with(&one));
 }
+
+/// PostgreSQL restarts to change it: an existing Cluster keeps what it was made with, whatever a later version would choose.
+#[test]
+fn connections_are_kept_free_where_they_were_from_the_beginning() {
+    let cluster = |count| {
+        let mut desired = desired(tier_spec());
+        desired.incarnation.reserved_connections = count;
+        build(&desired, &settings()).unwrap().cluster
+    };
+    let roles = |cluster: &Cluster| {
+        let managed = cluster.spec.managed.clone().unwrap();
+        managed.roles.unwrap()[0].in_roles.clone().unwrap()
+    };
+    let (with, without) = (cluster(Some(3)), cluster(None));
+    assert_eq!(kept_connections(&with), Some(3));
+    assert!(roles(&with).contains(&"pg_use_reserved_connections".to_owned()));
+    assert_eq!(kept_connections(&without), None);
+    assert_eq!(roles(&without).len(), 2);
+
+    let chosen = |major, most: &str| {
+        let mut spec = tier_spec();
+        spec.postgres.major = major;
+        let parameters = &mut spec.postgres.parameters;
+        parameters.insert("max_connections".into(), most.into());
+        reserved_connections(&spec)
+    };
+    assert_eq!(chosen(15, "150"), None, "it cannot");
+    assert_eq!(chosen(16, "150"), Some(3));
+    assert_eq!(chosen(16, "9"), None, "there would be too few for others");
+}

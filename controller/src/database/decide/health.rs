@@ -19,6 +19,9 @@ use super::{
 };
 use crate::settings::Settings;
 
+/// The phase of a Cluster that cannot begin, or of which no instance is alive.
+const UNRECOVERABLE: &str = "Cluster is unrecoverable and needs manual intervention";
+
 /// What was found out about a Cluster.
 pub(super) struct Diagnosis {
     /// How it is.
@@ -57,7 +60,7 @@ pub(super) fn meaning(phase: &str) -> Meaning {
         }
         "Waiting for user action"
         // Also seen for a while when no instance is alive.
-        | "Cluster is unrecoverable and needs manual intervention"
+        | UNRECOVERABLE
         | "Unable to create required cluster objects"
         | "Cluster cannot execute instance online upgrade due to missing architecture binary" => {
             Meaning::Troubled(Reason::NeedsAttention)
@@ -73,6 +76,17 @@ pub(super) fn was_initialised(cluster: &Cluster) -> bool {
     let pending = condition::find(&status.conditions, "Initialized")
         .is_some_and(|initialised| initialised.status == "False");
     !(untouched || pending)
+}
+
+/// Whether CloudNativePG gave up making the first instance: the Job that was to do it has no tries left.
+///
+/// It says the same of a Cluster with data whose instances are all away; that one may come back.
+pub(super) fn has_failed_to_begin(cluster: &Cluster) -> bool {
+    let phase = cluster
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    phase == Some(UNRECOVERABLE) && !was_initialised(cluster)
 }
 
 /// How a Cluster is.

@@ -25,6 +25,7 @@ use k8s_openapi::{
 use kube::ResourceExt as _;
 
 use super::{
+    build,
     lifecycle::{self, Course, advance::finish},
     observe::{Children, Observed, StoreLookup},
     plan::{
@@ -143,6 +144,7 @@ fn refused_wish(observed: &Observed) -> Option<Trouble> {
         .map(|revision| revision.spec.template.destruction.strategy);
     let is_refused = database.metadata.deletion_timestamp.is_some()
         && database.spec.state == State::Active
+        && !database.is_abandoned()
         && strategy.is_none_or(|strategy| strategy == Strategy::Freeze);
     is_refused.then(|| {
         Trouble::new(
@@ -262,6 +264,7 @@ fn assessment(observed: &Observed, health: Health, trouble: Option<Trouble>) -> 
         backup: status.backup,
         operation: status.operation,
         archived_until: status.archived_until,
+        abandoned_at: status.abandoned_at,
         look_again: None,
     }
 }
@@ -361,10 +364,16 @@ impl<'a> Bound<'a> {
     fn decide(&self) -> Converge {
         let database = &self.observed.database;
         let strategy = self.template.destruction.strategy;
-        // What vanished may still have an archive.
+        let is_ours = |cluster: &Cluster| self.observed.identity.owns(&cluster.metadata);
         let holds_data = match self.find_data() {
-            Ok(Data::Held(_, cluster)) => health::was_initialised(cluster),
-            Ok(Data::Promised(_) | Data::None) => false,
+            Ok(Data::Held(incarnation, cluster)) if is_ours(cluster) => {
+                if self.is_status_lost() {
+                    return self.adopt(incarnation);
+                }
+                health::was_initialised(cluster)
+            }
+            Ok(_) => false,
+            // What vanished may still have an archive.
             Err(_) => true,
         };
         match lifecycle::course(database, strategy, holds_data, self.now) {
@@ -394,7 +403,13 @@ impl<'a> Bound<'a> {
             Ok(data) => data,
             Err((trouble, health)) => return stopped(self.observed, trouble, health, self.now),
         };
-        match (data, self.prerequisites()) {
+        let prepared = match (&data, &self.observed.store_trouble) {
+            (Data::Promised(_) | Data::None, Some(message)) => {
+                Err(Trouble::new(Reason::ObjectStoreUnavailable, message))
+            }
+            _ => self.prerequisites(),
+        };
+        match (data, prepared) {
             (Data::Held(incarnation, cluster), prepared) => {
                 self.keep(incarnation, cluster, prepared)
             }
@@ -451,7 +466,10 @@ impl<'a> Bound<'a> {
                 return vanished("The Cluster of that name is not the one that held the data.");
             }
             // The status was lost, with a restore of the cluster's own state for instance; the Cluster was not.
-            None => self.incarnation(labelled, cluster.metadata.uid.clone()),
+            None => Incarnation {
+                reserved_connections: build::kept_connections(cluster),
+                ..self.incarnation(labelled, cluster.metadata.uid.clone())
+            },
         };
         if incarnation.cluster_uid.is_some() && incarnation.cluster_uid != cluster.metadata.uid {
             return vanished(
@@ -500,7 +518,21 @@ impl<'a> Bound<'a> {
             cluster_uid,
             fence: None,
             restored_from: None,
+            reserved_connections: build::reserved_connections(self.template),
         }
+    }
+
+    fn is_status_lost(&self) -> bool {
+        let status = self.observed.database.status.as_ref();
+        status.is_none_or(|status| status.incarnations.is_empty())
+    }
+
+    /// A Cluster of which the status says nothing is written down first: everything else goes by that, what removes it
+    /// and what restores it too.
+    fn adopt(&self, incarnation: Incarnation) -> Converge {
+        let mut assessment = assessment(self.observed, waiting_for("its Cluster"), None);
+        assessment.incarnations.push(incarnation);
+        Converge::say(assessment)
     }
 
     /// The incarnation is written down before its Cluster is made, so that there is never a Cluster nobody knows of,

@@ -2,7 +2,7 @@
 
 use daap_crds::{
     Phase,
-    database::{Operation, OperationResult},
+    database::{Operation, OperationKind, OperationResult},
     reason::Reason,
 };
 use jiff::SignedDuration;
@@ -10,13 +10,13 @@ use jiff::SignedDuration;
 use super::{
     super::{
         lifecycle::{
-            advance::finish,
+            advance::{abandon, finish},
             deed::{Stage, deed},
             step::Step,
         },
-        plan::{Access, Assessment, BackupWork, Converge, Desired, Health, Trouble},
+        plan::{Access, Assessment, BackupWork, Converge, Deed, Desired, Health, Trouble},
     },
-    Bound, Data, assessment, soon, stopped, waiting_for,
+    Bound, Data, assessment, health, soon, stopped, waiting_for,
 };
 
 impl Bound<'_> {
@@ -47,6 +47,7 @@ impl Bound<'_> {
         );
         let deed = deed(&stage, step);
         let access = step.access();
+        let operation_kind = operation.kind;
         if access == Some(Access::Open) {
             // It is still what it was, for everybody.
             let mut converge = self.serve();
@@ -54,10 +55,21 @@ impl Bound<'_> {
             converge.deed = Some(deed);
             return converge;
         }
-        let doing = step.doing().to_owned();
-        let mut converge = self.say(Health::Operating { doing }, operation);
+        let mut converge = if operation.kind == OperationKind::Restore && step.removes() {
+            self.give_up(operation)
+        } else {
+            let doing = step.doing().to_owned();
+            self.say(Health::Operating { doing }, operation)
+        };
         converge.deed = Some(deed);
-        converge.desired = access.and_then(|access| self.desired_at(access));
+        match access.map(|access| self.desired_at(access)) {
+            Some(Ok(desired)) => converge.desired = desired,
+            // What is removed anyway need not be closed before.
+            Some(Err(why)) if operation_kind != OperationKind::Hard => {
+                converge.deed = Some(Deed::Wait(why));
+            }
+            _ => {}
+        }
         converge
     }
 
@@ -70,14 +82,25 @@ impl Bound<'_> {
         };
         let deadline = SignedDuration::try_from(deadline).unwrap_or(SignedDuration::MAX);
         let is_overdue = self.now.duration_since(operation.since.0) >= deadline;
+        let is_lost = step == Step::Recover && self.is_lost(&converge.assessment);
         let assessment = &mut converge.assessment;
         match &assessment.health {
             Health::Serving => finish(&mut operation, OperationResult::Succeeded, self.now),
-            Health::Progressing { .. } if is_overdue => {
-                finish(&mut operation, OperationResult::Failed, self.now);
+            Health::Progressing { .. } | Health::Failed if is_overdue || is_lost => {
+                let trouble = assessment.trouble.take();
+                assessment.trouble = trouble.or_else(|| Some(too_late(&assessment.health)));
                 assessment.health = Health::Failed;
+                if step == Step::Recover {
+                    abandon(&mut operation, self.now);
+                } else {
+                    finish(&mut operation, OperationResult::Failed, self.now);
+                }
             }
-            Health::Failed => finish(&mut operation, OperationResult::Failed, self.now),
+            Health::Failed if step == Step::Wake => {
+                finish(&mut operation, OperationResult::Failed, self.now);
+            }
+            // It may pass: an operator that is away, an object that is in the way.
+            Health::Failed => {}
             Health::Progressing { waiting_for } => {
                 operation.message = Some(waiting_for.clone());
                 assessment.health = Health::Operating {
@@ -119,19 +142,43 @@ impl Bound<'_> {
             Access::Asleep
         };
         Converge {
-            desired: self.desired_at(access),
+            desired: self.desired_at(access).unwrap_or_default(),
             backups: BackupWork::default(),
             deed: None,
             assessment,
         }
     }
 
+    /// Whether a restore has failed for good. What may pass is waited for until its time is over.
+    fn is_lost(&self, assessment: &Assessment) -> bool {
+        let reason = assessment.trouble.as_ref().map(|trouble| trouble.reason);
+        let is_final = matches!(
+            reason,
+            Some(Reason::ClusterVanished | Reason::InvalidDefinition | Reason::DiskFull)
+        );
+        let cluster = self.observed.children.cluster.found();
+        is_final && assessment.health == Health::Failed
+            || cluster.is_some_and(health::has_failed_to_begin)
+    }
+
+    /// A restore that failed and removes what it had begun.
+    fn give_up(&self, operation: Operation) -> Converge {
+        let mut converge = self.say(Health::Failed, operation);
+        converge.assessment.trouble = self.told_trouble();
+        converge
+    }
+
     /// A database that cannot be restored: as was said when that was found.
     pub(super) fn unrestorable(&self) -> Converge {
-        let status = self.observed.database.status.as_ref();
-        let problem = status.and_then(|status| status.problem.as_ref());
-        let trouble = problem.map(|problem| Trouble::new(problem.reason, &problem.message));
+        let trouble = self.told_trouble();
         Converge::say(assessment(self.observed, Health::Failed, trouble))
+    }
+
+    /// The trouble of before.
+    fn told_trouble(&self) -> Option<Trouble> {
+        let status = self.observed.database.status.as_ref()?;
+        let problem = status.problem.as_ref()?;
+        Some(Trouble::new(problem.reason, &problem.message))
     }
 
     /// What is said while an operation is under way.
@@ -150,27 +197,40 @@ impl Bound<'_> {
         assessment
     }
 
-    /// The children of a database that is open only so far, if it has a Cluster and everything for it is at hand.
-    fn desired_at(&self, access: Access) -> Option<Desired> {
-        if self.foreign_child().is_some() {
-            return None;
-        }
+    /// The children of a database that is open only so far, if it has a Cluster; or why they cannot be told.
+    fn desired_at(&self, access: Access) -> Result<Option<Desired>, String> {
         let Ok(Data::Held(incarnation, _)) = self.find_data() else {
-            return None;
+            return Ok(None);
         };
-        let mut desired = self.desired(incarnation, self.prerequisites().ok()?);
+        if let Some(message) = self.foreign_child() {
+            return Err(message);
+        }
+        let store = self.prerequisites().map_err(|trouble| trouble.message)?;
+        let mut desired = self.desired(incarnation, store);
         desired.access = access;
-        Some(desired)
+        Ok(Some(desired))
     }
+}
+
+/// That a database was not served in time.
+fn too_late(health: &Health) -> Trouble {
+    let waiting_for = match health {
+        Health::Progressing { waiting_for } => waiting_for,
+        _ => "help",
+    };
+    let message = format!("Not ready in time; still waiting for {waiting_for}.");
+    Trouble::new(Reason::ProvisioningDeadline, message)
 }
 
 /// A trouble while a database is restored.
 fn unrestored(trouble: Trouble) -> Trouble {
     match trouble.reason {
-        Reason::InstanceCrashing | Reason::NeedsAttention => Trouble {
-            reason: Reason::RestoreFailed,
-            ..trouble
-        },
+        Reason::InstanceCrashing | Reason::NeedsAttention | Reason::ProvisioningDeadline => {
+            Trouble {
+                reason: Reason::RestoreFailed,
+                ..trouble
+            }
+        }
         _ => trouble,
     }
 }

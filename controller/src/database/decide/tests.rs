@@ -194,13 +194,142 @@ fn another_cluster_of_the_same_name_is_a_vanished_one() {
 fn adopts_its_own_cluster_when_the_status_was_lost() {
     let mut observed = settled(tier_spec());
     observed.database.status = None;
-    let plan = converge(&observed);
-    let [incarnation] = &plan.assessment.incarnations[..] else {
-        panic!("one incarnation")
+    // Whatever is wanted, and also where it was restored: nothing is removed or restored before that is written down.
+    for wish in [
+        "{}",
+        "{state: Destroyed}",
+        "{restore: {source: {name: ledger, uid: some-uid}}}",
+    ] {
+        let mut spec = serde_json::to_value(&observed.database.spec).unwrap();
+        let wish: serde_json::Value = from_yaml(wish);
+        spec.as_object_mut()
+            .unwrap()
+            .extend(wish.as_object().unwrap().clone());
+        observed.database.spec = serde_json::from_value(spec).unwrap();
+        let plan = converge(&observed);
+        let [incarnation] = &plan.assessment.incarnations[..] else {
+            panic!("one incarnation")
+        };
+        assert_eq!(incarnation.server_name, SERVER_NAME);
+        assert_eq!(incarnation.cluster_uid.as_deref(), Some(CLUSTER_UID));
+        assert_eq!(plan.assessment.operation, None);
+    }
+}
+
+/// A restored database whose Cluster is at `phase`, as CloudNativePG says.
+fn recovering(phase: &str, initialised: &str) -> Observed {
+    let mut observed = with_cluster(settled(tier_spec()), |cluster| {
+        cluster.status = Some(from_yaml(&format!(
+            "
+            phase: {phase}
+            conditions:
+            - {{type: Initialized, status: '{initialised}', reason: r, message: m, lastTransitionTime: '2026-01-01T00:00:00Z'}}
+            "
+        )));
+    });
+    observed.database.spec.restore = Some(from_yaml("source: {name: ledger, uid: some-uid}"));
+    let status = observed.database.status.as_mut().unwrap();
+    status.operation = Some(from_yaml(
+        "
+        {id: some-id, kind: Restore, step: Recover, since: '2027-01-15T08:00:00Z', startedAt: '2027-01-15T08:00:00Z',
+         steps: [{name: Recover, startedAt: '2027-01-15T08:00:00Z'}]}
+        ",
+    ));
+    observed
+}
+
+/// What will never be is removed at once, with its reason; what may still become something is waited for, to its deadline.
+#[test]
+fn a_restore_that_failed_for_good_is_taken_down() {
+    const UNABLE: &str = "Cluster is unrecoverable and needs manual intervention";
+    let step = |observed: &Observed, second| {
+        let Plan::Converge(plan) = decide(observed, &settings(), &chance(), at(second)) else {
+            panic!("not converged")
+        };
+        let Assessment {
+            operation,
+            health,
+            trouble,
+            abandoned_at,
+            ..
+        } = plan.assessment;
+        assert_eq!(abandoned_at, None, "there is still something");
+        let operation = operation.unwrap();
+        assert_eq!(operation.result, None);
+        (
+            operation.step,
+            health == Health::Failed,
+            trouble.map(|trouble| trouble.reason),
+        )
     };
-    assert_eq!(incarnation.server_name, SERVER_NAME);
-    assert_eq!(incarnation.cluster_uid.as_deref(), Some(CLUSTER_UID));
-    assert_eq!(plan.desired.unwrap().incarnation, *incarnation);
+    let taken_down = |reason| ("DeleteCluster".to_owned(), true, Some(reason));
+    assert_eq!(
+        step(&recovering(UNABLE, "False"), 0),
+        taken_down(Reason::RestoreFailed)
+    );
+    assert_eq!(
+        step(&recovering("Not enough disk space", "False"), 0),
+        taken_down(Reason::DiskFull)
+    );
+    // All its instances are away, and may come back.
+    let away = recovering(UNABLE, "True");
+    assert_eq!(step(&away, 0).0, "Recover");
+    let deadline = i64::try_from(settings().restore_deadline.as_secs()).unwrap();
+    assert_eq!(step(&away, deadline - 1).0, "Recover");
+    assert_eq!(step(&away, deadline), taken_down(Reason::RestoreFailed));
+    let slow = recovering("Setting up primary", "False");
+    assert_eq!(step(&slow, deadline - 1).0, "Recover");
+    assert_eq!(step(&slow, deadline), taken_down(Reason::RestoreFailed));
+}
+
+/// A Cluster is not made where its backups could not go. One that is there goes on.
+#[test]
+fn a_store_that_is_not_reachable_keeps_new_databases_waiting() {
+    let trouble = Some("The object store 'vault' is not reachable: no route".to_owned());
+    let mut new = observed(tier_spec());
+    new.store_trouble.clone_from(&trouble);
+    let plan = converge(&new);
+    assert!(plan.desired.is_none() && plan.assessment.incarnations.is_empty());
+    let told = plan.assessment.trouble.unwrap();
+    assert_eq!(told.reason, Reason::ObjectStoreUnavailable);
+    assert!(told.message.contains("no route"), "{}", told.message);
+    new.database.status = settled(tier_spec()).database.status;
+    new.database.status.as_mut().unwrap().incarnations[0].cluster_uid = None;
+    assert!(
+        converge(&new).desired.is_none(),
+        "also when it is only promised"
+    );
+    let mut settled = settled(tier_spec());
+    settled.store_trouble = trouble;
+    assert!(converge(&settled).desired.is_some());
+}
+
+/// A step that closes a database waits while it cannot be closed, and does not pass as if it were.
+#[test]
+fn nothing_is_taken_for_closed_that_is_not() {
+    let at_step = |kind: &str| {
+        let mut observed = settled(tier_spec());
+        observed.database.spec.state = State::Destroyed;
+        observed.database.spec.destruction =
+            Some(from_yaml(&format!("{{strategy: {kind}, reason: why}}")));
+        let status = observed.database.status.as_mut().unwrap();
+        status.operation = Some(from_yaml(&format!(
+            "
+            {{id: some-id, kind: {kind}, step: Quiesce, reason: why, cancellable: true,
+              since: '2027-01-15T08:00:00Z', startedAt: '2027-01-15T08:00:00Z'}}
+            "
+        )));
+        observed.store =
+            StoreLookup::Unavailable("The object store 'vault' does not exist.".into());
+        converge(&observed).deed.unwrap()
+    };
+    for kind in ["Freeze", "Archive"] {
+        let Deed::Wait(message) = at_step(kind) else {
+            panic!("{kind} waits")
+        };
+        assert!(message.contains("vault"), "{message}");
+    }
+    assert!(matches!(at_step("Hard"), Deed::Settle));
 }
 
 #[test]

@@ -79,6 +79,11 @@ pub fn advance(stage: &Stage<'_>, step: Step, finding: Finding) -> Progress {
     match next {
         Next::Stay => {}
         Next::Enter(step) => enter(&mut progress.operation, step, stage.now),
+        // One that succeeds ends by being served. This one has removed what it had begun.
+        Next::End if progress.operation.kind == OperationKind::Restore => {
+            finish(&mut progress.operation, OperationResult::Failed, stage.now);
+            progress.operation.message = stage.problem();
+        }
         Next::End => {
             let phase = end(progress.operation.kind);
             finish(
@@ -90,6 +95,11 @@ pub fn advance(stage: &Stage<'_>, step: Step, finding: Finding) -> Progress {
         }
     }
     progress
+}
+
+/// Has a restore that failed remove what it had begun, so that nothing of it is charged or left behind.
+pub fn abandon(operation: &mut Operation, now: Timestamp) {
+    enter(operation, Step::DeleteCluster, now);
 }
 
 /// An operation that is over.
@@ -165,8 +175,13 @@ pub fn settle(
     if ended == Some(Phase::Archived) {
         assessment.archived_until = archived_until(stage);
     }
-    if ended == Some(Phase::Deleted) {
-        // Nothing of them is left.
+    let is_abandoned = operation.kind == OperationKind::Restore
+        && operation.result == Some(OperationResult::Failed);
+    if is_abandoned {
+        assessment.abandoned_at.clone_from(&operation.finished_at);
+    }
+    if ended == Some(Phase::Deleted) || is_abandoned {
+        // There is nothing that could be restored.
         let configured = assessment
             .backup
             .as_ref()

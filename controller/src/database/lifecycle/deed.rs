@@ -112,6 +112,13 @@ impl<'a> Stage<'a> {
         self.now.duration_since(since) >= patience.unwrap_or(SignedDuration::MAX)
     }
 
+    /// Why the database is not what was asked for, as was said before.
+    pub fn problem(&self) -> Option<String> {
+        let status = self.observed.database.status.as_ref()?;
+        let problem = status.problem.as_ref()?;
+        Some(problem.message.clone())
+    }
+
     /// Whether this is the first step of a freeze.
     pub fn begins_freeze(&self) -> bool {
         self.operation.kind == OperationKind::Freeze
@@ -264,13 +271,24 @@ impl<'a> Stage<'a> {
     }
 
     fn await_gone(&self) -> Deed {
-        let symptoms = &self.observed.symptoms;
-        let left = symptoms.pods.len() + symptoms.volumes.len();
-        if self.cluster.is_none() && left == 0 {
+        if self.cluster.is_none() && !self.is_something_left() {
             Deed::Proceed
         } else {
             Deed::Wait("its pods and volumes are being removed".to_owned())
         }
+    }
+
+    /// Whether pods or volumes are left. They are found by the name of the Cluster, which may be somebody else's now.
+    fn is_something_left(&self) -> bool {
+        let Observed {
+            identity, symptoms, ..
+        } = self.observed;
+        let namesake = self.observed.children.cluster.found();
+        let is_taken = namesake.is_some_and(|cluster| !identity.owns(&cluster.metadata));
+        let pods = symptoms.pods.iter().map(|pod| &pod.metadata);
+        let volumes = symptoms.volumes.iter().map(|volume| &volume.metadata);
+        pods.chain(volumes)
+            .any(|meta| !is_taken || identity.owns(meta))
     }
 
     fn remove_children(&self) -> Deed {
@@ -390,6 +408,7 @@ impl<'a> Stage<'a> {
                 server_name: source.server_name.clone(),
                 target_time: spec.restore.as_ref()?.target_time.clone(),
             }),
+            reserved_connections: build::reserved_connections(self.template),
         })
     }
 

@@ -48,7 +48,7 @@ pub enum Course {
     Cancel(Operation),
     /// It stays in the phase that an operation brought it to.
     Rest(Phase),
-    /// It was to be restored, and cannot be.
+    /// It was to be restored, could not be, and nothing of it is left.
     Unrestorable,
 }
 
@@ -79,8 +79,8 @@ pub fn course(
     let wish = destruction(database, strategy);
     match (running, wish) {
         (Some(operation), Some(wish)) => {
-            let is_past_return = is_destruction(operation.kind) && !operation.cancellable;
-            if goes_on(&operation, &wish) || is_past_return {
+            let is_past_return = Step::parse(&operation.step).is_none_or(Step::removes);
+            if goes_on(&operation, &wish, holds_data) || is_past_return {
                 Course::Run(operation)
             } else {
                 Course::Cancel(operation)
@@ -88,6 +88,9 @@ pub fn course(
         }
         (Some(operation), None) if operation.cancellable => Course::Cancel(operation),
         (Some(operation), None) => Course::Run(operation),
+        (None, Some(_)) if database.is_abandoned() && phase != Phase::Deleted => {
+            begin(OperationKind::Hard, Step::RemoveChildren, None)
+        }
         (None, Some(wish)) => match destroying(phase, &wish, holds_data) {
             Some((kind, first)) => begin(kind, first, wish.reason),
             None if is_expired(&status.archived_until, phase, now) => {
@@ -96,36 +99,24 @@ pub fn course(
             None => Course::Rest(phase),
         },
         (None, None) => match phase {
-            Phase::Frozen => begin(OperationKind::Unfreeze, Step::Wake, None),
             // The CRD forbids it; what is gone does not come back by a wish.
             Phase::Archived | Phase::Deleted => Course::Rest(phase),
-            _ => restoring(database, last.as_ref(), || {
+            _ if database.is_abandoned() => Course::Unrestorable,
+            // Also when it was frozen before that had begun: woken, it would be an empty one.
+            _ if is_to_be_restored(database) => {
                 begin(OperationKind::Restore, Step::ClaimSource, None)
-            }),
+            }
+            Phase::Frozen => begin(OperationKind::Unfreeze, Step::Wake, None),
+            _ => Course::Serve,
         },
     }
 }
 
-/// Whether and how a restored database is still to be restored.
-fn restoring(
-    database: &DaapDatabase,
-    last: Option<&Operation>,
-    begin: impl FnOnce() -> Course,
-) -> Course {
+/// Whether a database is to have the data of another, and no Cluster was about to be made for it yet.
+fn is_to_be_restored(database: &DaapDatabase) -> bool {
     let status = database.status.as_ref();
     let has_incarnation = status.is_some_and(|status| !status.incarnations.is_empty());
-    if database.spec.restore.is_none() || has_incarnation {
-        return Course::Serve;
-    }
-    let failed = last.is_some_and(|operation| {
-        operation.kind == OperationKind::Restore
-            && operation.result == Some(OperationResult::Failed)
-    });
-    if failed {
-        Course::Unrestorable
-    } else {
-        begin()
-    }
+    database.spec.restore.is_some() && !has_incarnation
 }
 
 /// How a database is to be destroyed, if it is.
@@ -138,31 +129,25 @@ fn destruction(database: &DaapDatabase, strategy: Strategy) -> Option<Destructio
             reason: forced.map(|forced| forced.reason.clone()),
         });
     }
-    // Deleting the object destroys the data only where its tier says so.
-    (is_leaving && strategy != Strategy::Freeze).then_some(Destruction {
-        strategy,
-        reason: None,
-    })
+    // Deleting the object destroys the data only where its tier says so, or where there is none.
+    (is_leaving && (strategy != Strategy::Freeze || database.is_abandoned())).then_some(
+        Destruction {
+            strategy,
+            reason: None,
+        },
+    )
 }
 
 /// Whether an operation is what is wanted now.
-fn goes_on(operation: &Operation, wish: &Destruction) -> bool {
+fn goes_on(operation: &Operation, wish: &Destruction, holds_data: bool) -> bool {
+    use OperationKind::{Archive, Freeze, Hard, Purge};
     let same = match wish.strategy {
-        Strategy::Freeze => operation.kind == OperationKind::Freeze,
-        Strategy::Archive => {
-            matches!(
-                operation.kind,
-                OperationKind::Archive | OperationKind::Purge
-            )
-        }
-        Strategy::Hard => matches!(operation.kind, OperationKind::Hard | OperationKind::Purge),
+        Strategy::Freeze => operation.kind == Freeze,
+        Strategy::Archive if holds_data => matches!(operation.kind, Archive | Purge),
+        // What was never initialised has nothing to be archived.
+        Strategy::Archive | Strategy::Hard => matches!(operation.kind, Hard | Purge),
     };
     same && operation.reason == wish.reason
-}
-
-fn is_destruction(kind: OperationKind) -> bool {
-    use OperationKind::{Archive, Freeze, Hard, Purge};
-    matches!(kind, Freeze | Archive | Hard | Purge)
 }
 
 /// The operation that destroys a database, and where it begins; nothing, when that is done already.

@@ -121,21 +121,25 @@ impl Step {
         }
     }
 
-    /// Whether the operation can still be called off: nothing was removed yet.
-    pub const fn is_cancellable(self) -> bool {
-        !matches!(
+    /// Whether what it does cannot be undone: it removes something, or what was there is gone already.
+    pub const fn removes(self) -> bool {
+        matches!(
             self,
             Self::DeleteCluster
                 | Self::AwaitGone
                 | Self::RemoveChildren
                 | Self::Purge
                 | Self::Recheck
-                | Self::Wake
-                | Self::ClaimSource
-                | Self::FenceSource
-                | Self::AwaitSource
-                | Self::Recover
         )
+    }
+
+    /// Whether the operation can still be called off.
+    pub const fn is_cancellable(self) -> bool {
+        let brings = matches!(
+            self,
+            Self::Wake | Self::ClaimSource | Self::FenceSource | Self::AwaitSource | Self::Recover
+        );
+        !self.removes() && !brings
     }
 
     /// The step that follows in an operation of a kind; nothing after its last. Fences are for databases whose
@@ -145,6 +149,9 @@ impl Step {
         match self {
             Self::VerifyAsleep => return Some(Self::DeleteCluster),
             Self::Rouse => return Some(Self::Fence),
+            // What a restore that failed had begun.
+            Self::DeleteCluster if kind == OperationKind::Restore => return Some(Self::AwaitGone),
+            Self::AwaitGone if kind == OperationKind::Restore => return Some(Self::RemoveChildren),
             _ => {}
         }
         let mut rest = sequence(kind).iter().skip_while(|step| **step != self);

@@ -190,30 +190,69 @@ fn a_restored_database_is_restored_once() {
         told(&course(&restored, Strategy::Hard, false, at(0))),
         "Restore ClaimSource"
     );
-    let mut failed = restored.clone();
-    failed.status = Some(from_yaml(&running("Restore", "FenceSource", false)));
-    failed
-        .status
-        .as_mut()
-        .unwrap()
-        .operation
-        .as_mut()
-        .unwrap()
-        .result = Some(OperationResult::Failed);
+    // Frozen before it began, it is still to be restored: an empty one would take its place.
+    restored.status = Some(from_yaml("phase: frozen"));
     assert_eq!(
-        course(&failed, Strategy::Hard, false, at(0)),
-        Course::Unrestorable
-    );
-    failed.spec.state = State::Destroyed;
-    assert_eq!(
-        told(&course(&failed, Strategy::Archive, false, at(0))),
-        "Hard Quiesce"
+        told(&course(&restored, Strategy::Freeze, false, at(0))),
+        "Restore ClaimSource"
     );
     restored.status = settled(tier_spec()).database.status;
     assert_eq!(
         course(&restored, Strategy::Hard, true, at(0)),
         Course::Serve
     );
+}
+
+/// A database whose restore failed for good is never served again, whatever was its last operation, and is destroyed in one
+/// way: nothing is there to be kept.
+#[test]
+fn an_abandoned_database_is_only_removed() {
+    let mut abandoned = database();
+    abandoned.spec.restore = Some(from_yaml("source: {name: ledger, uid: some-uid}"));
+    let mut status = settled(tier_spec()).database.status.unwrap();
+    status.phase = Some(Phase::Error);
+    status.abandoned_at = Some(Time(at(0)));
+    abandoned.status = Some(status);
+    for strategy in [Strategy::Freeze, Strategy::Archive, Strategy::Hard] {
+        let told = |database: &DaapDatabase| told(&course(database, strategy, true, at(0)));
+        assert_eq!(told(&abandoned), "Unrestorable");
+        let mut destroyed = abandoned.clone();
+        destroyed.spec.state = State::Destroyed;
+        assert_eq!(told(&destroyed), "Hard RemoveChildren");
+        let mut leaving = abandoned.clone();
+        leaving.metadata.deletion_timestamp = Some(Time(at(0)));
+        assert_eq!(told(&leaving), "Hard RemoveChildren");
+        // Once begun it goes on, also when it is wanted back.
+        let running = running("Hard", "RemoveChildren", false);
+        let running: daap_crds::DaapDatabaseStatus = from_yaml(&running);
+        for mut database in [destroyed, abandoned.clone()] {
+            let status = database.status.as_mut().unwrap();
+            status.operation.clone_from(&running.operation);
+            assert_eq!(told(&database), "Hard RemoveChildren");
+        }
+    }
+}
+
+/// A destruction waits for what a failed restore removes, and so finds nothing half removed.
+#[test]
+fn a_restore_that_is_taken_down_is_not_called_off() {
+    let at_step = |step| {
+        let database = destroyed(&running("Restore", step, false));
+        told(&course(&database, Strategy::Archive, true, at(0)))
+    };
+    assert_eq!(at_step("Recover"), "cancel Restore");
+    for step in ["DeleteCluster", "AwaitGone", "RemoveChildren"] {
+        assert_eq!(at_step(step), format!("Restore {step}"));
+    }
+}
+
+/// The destruction of what was never initialised is what an archive comes to: it is not called off for not being one.
+#[test]
+fn what_holds_nothing_is_removed_in_one_go() {
+    let removing = destroyed(&running("Hard", "Quiesce", true));
+    let told = |holds_data| told(&course(&removing, Strategy::Archive, holds_data, at(0)));
+    assert_eq!(told(false), "Hard Quiesce");
+    assert_eq!(told(true), "cancel Hard");
 }
 
 /// An operation of a database that is settled, at a step since second 0, found so at second `now`.
@@ -256,6 +295,10 @@ impl Scene {
     }
 
     fn advance(&self, finding: Finding) -> Progress {
+        self.advance_at(self.now, finding)
+    }
+
+    fn advance_at(&self, second: i64, finding: Finding) -> Progress {
         let spec = tier_spec();
         let settings = settings();
         let stage = Stage::new(
@@ -263,7 +306,7 @@ impl Scene {
             &spec,
             &settings,
             &self.operation,
-            at(self.now),
+            at(second),
         );
         advance(&stage, self.step(), finding)
     }
@@ -357,6 +400,7 @@ fn assessed() -> Assessment {
         backup: None,
         operation: None,
         archived_until: None,
+        abandoned_at: None,
         look_again: None,
     }
 }
@@ -494,6 +538,67 @@ fn a_freeze_without_a_cluster() {
             .clear();
         assert!(matches!(scene.deed(), Deed::Proceed), "{step}");
     }
+}
+
+/// Pods and volumes are found by the name of a Cluster, which may be somebody else's by now.
+#[test]
+fn the_volumes_of_somebody_else_are_not_waited_for() {
+    let mut scene = Scene::at(OperationKind::Hard, Step::AwaitGone);
+    let volume =
+        |labels: &str| from_yaml(&format!("metadata: {{name: orders-1, labels: {labels}}}"));
+    let own = format!("{{{}: {}}}", label::DATABASE_UID, crate::fixtures::UID);
+    scene.observed.children.cluster = Lookup::Absent;
+    scene.observed.symptoms.volumes = vec![volume("{}")];
+    assert!(
+        matches!(scene.deed(), Deed::Wait(_)),
+        "whose else could it be"
+    );
+    scene.observed.children.cluster = Lookup::Found(from_yaml(
+        "{metadata: {name: orders, uid: other}, spec: {}}",
+    ));
+    assert!(matches!(scene.deed(), Deed::Proceed));
+    scene.observed.symptoms.volumes = vec![volume("{}"), volume(&own)];
+    assert!(matches!(scene.deed(), Deed::Wait(_)));
+}
+
+/// It gives its place in the quota back when nothing of it is left, and not before.
+#[test]
+fn a_failed_restore_is_abandoned_at_its_end() {
+    let spec = tier_spec();
+    let settings = settings();
+    let mut scene = Scene::at(OperationKind::Restore, Step::Recover);
+    let status = scene.observed.database.status.as_mut().unwrap();
+    status.problem = Some(from_yaml("{reason: RestoreFailed, message: no, hint: h}"));
+    for (step, next) in [
+        (Step::DeleteCluster, "AwaitGone"),
+        (Step::AwaitGone, "RemoveChildren"),
+        (Step::RemoveChildren, "RemoveChildren"),
+    ] {
+        scene.operation.step = step.to_string();
+        let stage = Stage::new(&scene.observed, &spec, &settings, &scene.operation, at(7));
+        let settled = settle(
+            assessed(),
+            &stage,
+            scene.advance_at(7, Finding::Done),
+            "unused",
+        );
+        let operation = settled.operation.unwrap();
+        assert_eq!(operation.step, next);
+        let is_end = step == Step::RemoveChildren;
+        assert_eq!(settled.abandoned_at, is_end.then_some(Time(at(7))));
+        assert_eq!(operation.result, is_end.then_some(OperationResult::Failed));
+        if is_end {
+            assert_eq!(operation.message.as_deref(), Some("no"), "why it failed");
+        }
+    }
+    // What failed before anything was made has nothing to be removed.
+    let scene = Scene::at(OperationKind::Restore, Step::FenceSource);
+    let stage = Stage::new(&scene.observed, &spec, &settings, &scene.operation, at(0));
+    let trouble = Trouble::new(Reason::RestoreOutsideWindow, "no");
+    let progress = scene.advance(Finding::GaveUp(trouble));
+    let settled = settle(assessed(), &stage, progress, "unused");
+    assert_eq!(settled.abandoned_at, Some(Time(at(0))));
+    assert_eq!(settled.health, Health::Failed);
 }
 
 /// A source is purged when nobody reads it any more.

@@ -5,9 +5,12 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use daap_crds::{
+    cnpg::Backup,
     condition,
     database::{BackupState, BackupStatus},
 };
+
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Observed, StoreLookup};
 use crate::archive::{ArchiveError, Archives, Segment, Store};
@@ -22,7 +25,11 @@ pub struct ArchiveLook {
 }
 
 /// What the object store tells of the archive of the current Cluster.
-pub async fn observe_archive(archives: &dyn Archives, observed: &Observed) -> ArchiveLook {
+pub async fn observe_archive(
+    archives: &dyn Archives,
+    observed: &Observed,
+    now: Timestamp,
+) -> ArchiveLook {
     let status = observed.database.status.as_ref();
     let incarnation = status.and_then(|status| status.incarnations.last());
     let (Some(incarnation), StoreLookup::Available(store)) = (incarnation, &observed.store) else {
@@ -43,7 +50,7 @@ pub async fn observe_archive(archives: &dyn Archives, observed: &Observed) -> Ar
             ..ArchiveLook::default()
         };
     }
-    if !lacks_size(observed, before) {
+    if !lacks_size(observed, before, now) {
         return ArchiveLook::default();
     }
     match archives.catalogue(&store, name).await {
@@ -70,15 +77,26 @@ fn archiving_fails(observed: &Observed) -> bool {
         .is_some_and(|condition| condition.status == "False")
 }
 
-/// Whether a completed base backup has no size yet.
-fn lacks_size(observed: &Observed, before: Option<&BackupStatus>) -> bool {
+/// How long after it was made the size of a base backup is asked for. One that is not found by then never will be.
+const CURIOSITY: SignedDuration = SignedDuration::from_hours(1);
+
+/// Whether a base backup that was completed lately has no size yet.
+fn lacks_size(observed: &Observed, before: Option<&BackupStatus>, now: Timestamp) -> bool {
+    let is_late = |backup: &Backup| {
+        let stopped = backup
+            .status
+            .as_ref()
+            .and_then(|status| status.stopped_at.as_ref());
+        let made = stopped.or(backup.metadata.creation_timestamp.as_ref());
+        made.is_some_and(|made| now.duration_since(made.0) > CURIOSITY)
+    };
     let is_sized = |name: Option<&String>| {
         let mut recent = before.iter().flat_map(|before| &before.recent);
         recent.any(|record| Some(&record.name) == name && record.size.is_some())
     };
     observed.children.backups.iter().any(|backup| {
         let is_completed = backup.state() == BackupState::Completed;
-        is_completed && !is_sized(backup.metadata.name.as_ref())
+        is_completed && !is_late(backup) && !is_sized(backup.metadata.name.as_ref())
     })
 }
 

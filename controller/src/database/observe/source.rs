@@ -4,7 +4,7 @@ use daap_crds::{
     DaapDatabase, Phase,
     cnpg::Cluster,
     connection_secret::PASSWORD,
-    database::{Fence, OperationKind, Restore, State},
+    database::{Fence, Operation, OperationKind, Restore, State},
     label,
     name::{DatabaseName, TeamName},
 };
@@ -15,6 +15,7 @@ use kube::{ResourceExt as _, api::ListParams, core::DeserializeGuard};
 use super::{
     super::{
         build,
+        lifecycle::step::Step,
         plan::{Identity, Password},
     },
     ObserveError,
@@ -52,15 +53,23 @@ pub struct Source {
     pub fence: Option<Fence>,
 }
 
-/// Whether an operation is under way that goes by pods and volumes.
+/// Whether an operation is under way that goes by pods and volumes. A restore does only when it removes what it began.
 pub fn is_operated(database: &DaapDatabase) -> bool {
-    let running = running_operation(database);
-    running.is_some_and(|kind| kind != OperationKind::Restore)
+    running_operation(database).is_some_and(|operation| {
+        operation.kind != OperationKind::Restore
+            || Step::parse(&operation.step).is_some_and(Step::removes)
+    })
 }
 
-fn running_operation(database: &DaapDatabase) -> Option<OperationKind> {
+fn running_operation(database: &DaapDatabase) -> Option<&Operation> {
     let operation = database.status.as_ref()?.operation.as_ref()?;
-    operation.result.is_none().then_some(operation.kind)
+    operation.result.is_none().then_some(operation)
+}
+
+/// Whether a database is losing its backups.
+fn loses_backups(database: &DaapDatabase) -> bool {
+    let kind = running_operation(database).map(|operation| operation.kind);
+    matches!(kind, Some(OperationKind::Hard | OperationKind::Purge))
 }
 
 /// How to log in to a database.
@@ -145,11 +154,7 @@ fn objection(
         return Some("The source belongs to another team.");
     }
     let phase = source.status.as_ref().and_then(|status| status.phase);
-    let loses_backups = matches!(
-        running_operation(source),
-        Some(OperationKind::Hard | OperationKind::Purge)
-    );
-    (phase == Some(Phase::Deleted) || loses_backups)
+    (phase == Some(Phase::Deleted) || loses_backups(source))
         .then_some("The source is being removed with its backups.")
 }
 
@@ -205,11 +210,7 @@ pub async fn observe_readers(
     database: &DaapDatabase,
 ) -> Result<Vec<String>, ObserveError> {
     let is_marked = database.annotations().contains_key(label::READERS);
-    let loses_backups = matches!(
-        running_operation(database),
-        Some(OperationKind::Hard | OperationKind::Purge)
-    );
-    if !is_marked && !loses_backups {
+    if !is_marked && !loses_backups(database) {
         return Ok(Vec::new());
     }
     let of_tier = ListParams::default().fields(&format!("spec.tier={}", database.spec.tier));

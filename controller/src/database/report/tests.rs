@@ -15,6 +15,7 @@ fn assessment(health: Health) -> Assessment {
         backup: Some(BackupStatus::default()),
         operation: None,
         archived_until: None,
+        abandoned_at: None,
         look_again: None,
     }
 }

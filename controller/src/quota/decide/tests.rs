@@ -233,6 +233,19 @@ fn a_frozen_database_is_charged_and_an_archived_one_is_not() {
     assert_eq!(["archived", "deleted"].map(in_phase), [0; 2]);
 }
 
+/// It stays in error, and is charged until nothing of it is left.
+#[test]
+fn a_database_whose_restore_was_abandoned_is_not_charged() {
+    let charged = |status| {
+        let one = with(bound("a", SMALL), |entry| entry.status = status);
+        plan(&observed("{}", vec![one])).status.allocated.databases
+    };
+    let failed = json!({"phase": "error", "operation": {"kind": "Restore", "result": "Failed"}});
+    assert_eq!(charged(failed), 1);
+    let abandoned = json!({"phase": "error", "abandonedAt": "2026-01-01T00:00:00Z"});
+    assert_eq!(charged(abandoned), 0);
+}
+
 #[test]
 fn refuses_at_once_who_cannot_wait_and_says_by_how_much() {
     let databases = vec![bound("a", LARGE), fail_fast("b", 1)];
