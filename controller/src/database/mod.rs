@@ -29,12 +29,7 @@ use self::{
     apply::{Applied, ApplyError, Refusal},
     build::BuildError,
     decide::{Chance, decide},
-    lifecycle::{
-        advance::{advance, settle},
-        carry_out::carry_out,
-        deed::Stage,
-        step::Step,
-    },
+    lifecycle::{advance::advance, carry_out::carry_out, deed::Stage, settle::settle, step::Step},
     observe::{ObserveError, Observed, observe, observe_archive},
     plan::{Assessment, Claim, Converge, Deed, Password, Plan},
     report::Report,

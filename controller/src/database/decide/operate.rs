@@ -16,7 +16,9 @@ use super::{
         },
         plan::{Access, Assessment, BackupWork, Converge, Deed, Desired, Health, Trouble},
     },
-    Bound, Data, assessment, health, soon, stopped, waiting_for,
+    assessment,
+    bound::{Bound, Data},
+    health, soon, stopped, waiting_for,
 };
 
 impl Bound<'_> {

@@ -1,11 +1,19 @@
-use daap_crds::{DaapTier, Phase, cnpg::ClusterStatus};
+use daap_crds::{DaapTier, DaapTierSpec, Phase, cnpg::ClusterStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{super::plan::Deed, health::Meaning, *};
+use super::{
+    super::{
+        observe::{Children, StoreLookup},
+        plan::{Access, Deed},
+    },
+    health::Meaning,
+    *,
+};
 use crate::fixtures::{
     CLUSTER_UID, SERVER_NAME, UID, at, chance, database, from_yaml, observed, plain_tier_spec,
     settings, settled, tier, tier_spec, with_cluster,
 };
+use crate::k8s::client::Lookup;
 
 fn converge(observed: &Observed) -> Converge {
     match decide(observed, &settings(), &chance(), at(0)) {

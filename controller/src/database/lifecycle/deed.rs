@@ -3,9 +3,7 @@
 use daap_crds::{
     cnpg::{self, Cluster},
     condition,
-    database::{
-        Fence, Incarnation, LONGEST_RECEIPT, Operation, OperationKind, Removal, RestoredFrom,
-    },
+    database::{Fence, Operation, OperationKind},
     label,
     reason::Reason,
     tier::DaapTierSpec,
@@ -16,10 +14,9 @@ use kube::ResourceExt as _;
 use super::{
     super::{
         build,
-        observe::{Observed, Source, SourceLookup, StoreLookup},
-        plan::{Archive, Child, Claimed, Deed, Store, Trouble},
+        observe::{Observed, StoreLookup},
+        plan::{Archive, Deed, Store, Trouble},
     },
-    children,
     step::Step,
 };
 use crate::{settings::Settings, tenant_sql::Tenant};
@@ -151,7 +148,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Where the last incarnation archives.
-    fn archive(&self) -> Result<Archive, Deed> {
+    pub(super) fn archive(&self) -> Result<Archive, Deed> {
         let store = self.store()?;
         let status = self.observed.database.status.as_ref();
         let last = status.and_then(|status| status.incarnations.last());
@@ -163,7 +160,7 @@ impl<'a> Stage<'a> {
     }
 
     /// The object store, at the place that was written down.
-    fn store(&self) -> Result<Box<Store>, Deed> {
+    pub(super) fn store(&self) -> Result<Box<Store>, Deed> {
         match &self.observed.store {
             StoreLookup::Available(store) => {
                 let mut store = store.clone();
@@ -177,7 +174,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn backup_url(&self) -> Option<String> {
+    pub(super) fn backup_url(&self) -> Option<String> {
         let status = self.observed.database.status.as_ref()?;
         status
             .incarnations
@@ -255,181 +252,6 @@ impl<'a> Stage<'a> {
             Deed::Settle
         } else {
             Deed::Wait("PostgreSQL stops".to_owned())
-        }
-    }
-
-    fn delete_cluster(&self) -> Deed {
-        match self.cluster {
-            Some(cluster) if cluster.metadata.deletion_timestamp.is_none() => {
-                let mut taken = children::volumes(self.observed);
-                taken.push(children::removal("Cluster", cluster.name_any()));
-                self.remove(vec![children::cluster(cluster)], taken)
-            }
-            Some(_) => Deed::Wait("its Cluster is being removed".to_owned()),
-            None => Deed::Proceed,
-        }
-    }
-
-    fn await_gone(&self) -> Deed {
-        if self.cluster.is_none() && !self.is_something_left() {
-            Deed::Proceed
-        } else {
-            Deed::Wait("its pods and volumes are being removed".to_owned())
-        }
-    }
-
-    /// Whether pods or volumes are left. They are found by the name of the Cluster, which may be somebody else's now.
-    fn is_something_left(&self) -> bool {
-        let Observed {
-            identity, symptoms, ..
-        } = self.observed;
-        let namesake = self.observed.children.cluster.found();
-        let is_taken = namesake.is_some_and(|cluster| !identity.owns(&cluster.metadata));
-        let pods = symptoms.pods.iter().map(|pod| &pod.metadata);
-        let volumes = symptoms.volumes.iter().map(|volume| &volume.metadata);
-        pods.chain(volumes)
-            .any(|meta| !is_taken || identity.owns(meta))
-    }
-
-    fn remove_children(&self) -> Deed {
-        let keeps_archive = self.operation.kind == OperationKind::Archive;
-        let left = children::removable(self.observed, keeps_archive);
-        if left.is_empty() {
-            Deed::Proceed
-        } else {
-            let taken = left.iter().map(children::removal_of).collect();
-            self.remove(left, taken)
-        }
-    }
-
-    /// Removes objects that the receipt names already, or lets it name them first.
-    fn remove(&self, left: Vec<Child>, mut taken: Vec<Removal>) -> Deed {
-        taken.retain(|removal| !self.operation.receipt.contains(removal));
-        if taken.is_empty() || self.operation.receipt.len() >= LONGEST_RECEIPT {
-            Deed::Remove(left)
-        } else {
-            Deed::List(taken)
-        }
-    }
-
-    fn purge(&self) -> Deed {
-        if self.backup_url().is_none() {
-            return Deed::Proceed;
-        }
-        if !self.observed.readers.is_empty() {
-            let readers = self.observed.readers.join(", ");
-            return Deed::Wait(format!("its backups are being restored from: {readers}"));
-        }
-        self.store().map_or_else(|wait| wait, Deed::Purge)
-    }
-
-    /// A pod that was cut off from the cluster may still have been about to write.
-    fn recheck(&self) -> Deed {
-        let pause = SignedDuration::try_from(self.settings.purge_recheck)
-            .unwrap_or(SignedDuration::from_mins(1));
-        if self.backup_url().is_some() && self.age() < pause {
-            return Deed::Wait("the emptied archive is looked at once more".to_owned());
-        }
-        self.purge()
-    }
-
-    fn claim_source(&self) -> Deed {
-        match self.source() {
-            Ok(source) => Deed::Claim(Box::new(Claimed {
-                source: source.database.clone(),
-                reader: self.observed.identity.uid.clone(),
-            })),
-            Err(give_up) => give_up,
-        }
-    }
-
-    fn source(&self) -> Result<&'a Source, Deed> {
-        match &self.observed.source {
-            SourceLookup::Found(source) => Ok(source),
-            SourceLookup::NotNeeded => Err(Deed::Wait("its source".to_owned())),
-            SourceLookup::Unusable(message) => Err(Deed::GiveUp(Trouble::new(
-                Reason::RestoreSourceUnavailable,
-                message,
-            ))),
-        }
-    }
-
-    /// The instant that is to be restored.
-    pub fn target(&self) -> Option<Timestamp> {
-        let restore = self.observed.database.spec.restore.as_ref()?;
-        restore.target_time.as_ref().map(|time| time.0)
-    }
-
-    fn fence_source(&self) -> Deed {
-        let source = match self.source() {
-            Ok(source) => source,
-            Err(give_up) => return give_up,
-        };
-        let outside =
-            |message: String| Deed::GiveUp(Trouble::new(Reason::RestoreOutsideWindow, message));
-        let Some(from) = source.restorable_from else {
-            return outside("The source has no base backup yet.".to_owned());
-        };
-        if let Some(target) = self.target().filter(|target| *target < from) {
-            return outside(format!(
-                "{target} is before {from}, the end of the source's first base backup."
-            ));
-        }
-        match &source.tenant {
-            Some(tenant) => Deed::Fence(tenant.clone()),
-            // It rests, and what it committed last was written down when it stopped.
-            None => match (&source.fence, self.target()) {
-                (Some(fence), Some(target)) if target > fence.time.0 => outside(format!(
-                    "{target} is after {}, the source's last archived commit.",
-                    fence.time.0
-                )),
-                _ => Deed::Proceed,
-            },
-        }
-    }
-
-    /// The incarnation of a database whose source has archived everything it needs.
-    pub fn restored_incarnation(&self, server_name: &str) -> Option<Incarnation> {
-        let source = self.source().ok()?;
-        let url = match &self.observed.store {
-            StoreLookup::Available(store) => Some(store.url.clone()),
-            StoreLookup::NotNeeded | StoreLookup::Unavailable(_) => None,
-        };
-        let spec = &self.observed.database.spec;
-        Some(Incarnation {
-            server_name: server_name.to_owned(),
-            revision: spec.tier_revision.clone().unwrap_or_default(),
-            postgres_major: self.template.postgres.major,
-            backup_url: url,
-            cluster_uid: None,
-            fence: None,
-            restored_from: Some(RestoredFrom {
-                backup_url: source.backup_url.clone(),
-                server_name: source.server_name.clone(),
-                target_time: spec.restore.as_ref()?.target_time.clone(),
-            }),
-            reserved_connections: build::reserved_connections(self.template),
-        })
-    }
-
-    fn await_source(&self) -> Deed {
-        let source = match self.source() {
-            Ok(source) => source,
-            Err(give_up) => return give_up,
-        };
-        let Some(fence) = &self.operation.fence else {
-            return Deed::Proceed;
-        };
-        match self.store() {
-            Ok(mut store) => {
-                store.url.clone_from(&source.backup_url);
-                let archive = Archive {
-                    store,
-                    server_name: source.server_name.clone(),
-                };
-                Deed::FindSegment(archive, fence.segment.clone())
-            }
-            Err(wait) => wait,
         }
     }
 }

@@ -9,8 +9,9 @@
 //! |---|---|---|
 //! | this one | which operation is under way | compute |
 //! | [`step`] | the steps and their order | compute |
-//! | [`deed`] | what is done at a step | compute |
+//! | [`deed`], [`restore`], [`removal`] | what is done at a step | compute |
 //! | [`advance`] | where the operation stands after that | compute |
+//! | [`settle`] | what the database is then | compute |
 //! | [`children`] | what is removed | compute |
 //! | [`carry_out`] | doing it | read, write, ask tenants' databases and archives |
 //!
@@ -21,6 +22,9 @@ pub mod advance;
 pub mod carry_out;
 pub mod children;
 pub mod deed;
+mod removal;
+mod restore;
+pub mod settle;
 pub mod step;
 
 use daap_crds::{

@@ -5,8 +5,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{
     super::plan::{Assessment, Deed, Health, Trouble},
-    advance::{Finding, Progress, advance, settle},
+    advance::{Finding, Progress, advance},
     deed::{Stage, deed},
+    settle::settle,
     *,
 };
 use crate::{
