@@ -45,7 +45,7 @@ async fn the_product_keeps_its_promises() {
     installation::down(Provider::Node, CLUSTER, directory.path())
         .await
         .unwrap();
-    let outcome = run(directory.path()).await;
+    let outcome = Box::pin(run(directory.path())).await;
     let down = installation::down(Provider::Node, CLUSTER, directory.path()).await;
     outcome.unwrap();
     down.unwrap();
@@ -134,7 +134,9 @@ async fn run(directory: &Path) -> Result<()> {
     progress
         .step(
             "hard delete",
-            destruction::a_hard_delete_removes_one_prefix(&again, progress),
+            Box::pin(destruction::a_hard_delete_removes_one_prefix(
+                &again, progress,
+            )),
         )
         .await?;
     progress
