@@ -414,7 +414,7 @@ pub fn well(cluster: &Cluster) -> Value {
 
 /// What CloudNativePG says of a Cluster whose first instance is being made.
 pub fn beginning(_: &Cluster) -> Value {
-    json!({"phase": "Setting up primary", "conditions": [uninitialised()]})
+    json!({"phase": "Setting up primary", "conditions": [initialised()]})
 }
 
 /// What CloudNativePG says of a Cluster whose first instance could not be made, as often as that was tried.
@@ -422,18 +422,19 @@ pub fn unable(_: &Cluster) -> Value {
     json!({
         "phase": "Cluster is unrecoverable and needs manual intervention",
         "phaseReason": "Instance creation failed for the following jobs: one",
-        "conditions": [uninitialised()],
+        "conditions": [initialised()],
     })
 }
 
 /// What CloudNativePG says of a Cluster whose disk is full.
-pub fn full(_: &Cluster) -> Value {
-    json!({"phase": "Not enough disk space"})
+pub fn full(cluster: &Cluster) -> Value {
+    json!({"phase": "Not enough disk space", "currentPrimary": format!("{}-1", cluster.name_any())})
 }
 
-fn uninitialised() -> Value {
+/// It is true as soon as there is a volume, whether or not anything is in it.
+fn initialised() -> Value {
     json!({
-        "type": "Initialized", "status": "False", "reason": "BootstrapPending", "message": "Not yet",
+        "type": "Initialized", "status": "True", "reason": "ClusterIsInitialized", "message": "There is a volume",
         "lastTransitionTime": "2026-01-01T00:00:00Z",
     })
 }

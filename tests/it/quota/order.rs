@@ -4,12 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Result, ensure};
 use daap_controller::Surroundings;
-use daap_crds::{
-    DaapDatabase, DaapQuota, DaapTier, Phase, condition, database::Verdict, reason::Reason,
-};
+use daap_crds::{DaapDatabase, DaapQuota, Phase, condition, database::Verdict, reason::Reason};
 use daap_tests::{cluster::wait, faulty_client::Fault};
 use kube::{
-    Api, ResourceExt as _,
+    ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::json;

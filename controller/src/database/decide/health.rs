@@ -69,13 +69,12 @@ pub(super) fn meaning(phase: &str) -> Meaning {
     }
 }
 
-/// Whether a Cluster may hold data: only what CloudNativePG says was never initialised does not.
+/// Whether a Cluster may hold data: whether an instance ever was its primary, before which nobody is let in. CloudNativePG
+/// keeps the name of the last one. The condition `Initialized` tells less: it is true as soon as there is a volume.
 pub(super) fn was_initialised(cluster: &Cluster) -> bool {
-    let status = cluster.status.clone().unwrap_or_default();
-    let untouched = status.phase.as_deref().unwrap_or_default().is_empty();
-    let pending = condition::find(&status.conditions, "Initialized")
-        .is_some_and(|initialised| initialised.status == "False");
-    !(untouched || pending)
+    let status = cluster.status.as_ref();
+    let primary = status.and_then(|status| status.current_primary.as_deref());
+    primary.is_some_and(|name| !name.is_empty())
 }
 
 /// Whether CloudNativePG gave up making the first instance: the Job that was to do it has no tries left.

@@ -224,14 +224,13 @@ fn adopts_its_own_cluster_when_the_status_was_lost() {
     }
 }
 
-/// A restored database whose Cluster is at `phase`, as CloudNativePG says.
-fn recovering(phase: &str, initialised: &str) -> Observed {
+/// A restored database whose Cluster is at `phase`, as CloudNativePG says, and this instance its primary.
+fn recovering(phase: &str, primary: &str) -> Observed {
     let mut observed = with_cluster(settled(tier_spec()), |cluster| {
         cluster.status = Some(from_yaml(&format!(
             "
             phase: {phase}
-            conditions:
-            - {{type: Initialized, status: '{initialised}', reason: r, message: m, lastTransitionTime: '2026-01-01T00:00:00Z'}}
+            currentPrimary: '{primary}'
             "
         )));
     });
@@ -272,20 +271,20 @@ fn a_restore_that_failed_for_good_is_taken_down() {
     };
     let taken_down = |reason| ("DeleteCluster".to_owned(), true, Some(reason));
     assert_eq!(
-        step(&recovering(UNABLE, "False"), 0),
+        step(&recovering(UNABLE, ""), 0),
         taken_down(Reason::RestoreFailed)
     );
     assert_eq!(
-        step(&recovering("Not enough disk space", "False"), 0),
+        step(&recovering("Not enough disk space", ""), 0),
         taken_down(Reason::DiskFull)
     );
     // All its instances are away, and may come back.
-    let away = recovering(UNABLE, "True");
+    let away = recovering(UNABLE, "orders-1");
     assert_eq!(step(&away, 0).0, "Recover");
     let deadline = i64::try_from(settings().restore_deadline.as_secs()).unwrap();
     assert_eq!(step(&away, deadline - 1).0, "Recover");
     assert_eq!(step(&away, deadline), taken_down(Reason::RestoreFailed));
-    let slow = recovering("Setting up primary", "False");
+    let slow = recovering("Setting up primary", "");
     assert_eq!(step(&slow, deadline - 1).0, "Recover");
     assert_eq!(step(&slow, deadline), taken_down(Reason::RestoreFailed));
 }
