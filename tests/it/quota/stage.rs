@@ -202,7 +202,9 @@ impl Stage {
                 let listed = self.listed(tier).await;
                 let bound = listed
                     .iter()
-                    .filter(|database| database.spec.tier_revision.is_some())
+                    .filter(|database| {
+                        database.spec.tier_revision.is_some() && !database.is_abandoned()
+                    })
                     .count();
                 let undecided = listed.iter().filter(|database| {
                     let status = database.status.as_ref();
