@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
+use anyhow::{Context as _, Result};
 use daap_crds::{DaapObjectStore, DaapQuota, DaapTier};
 use daap_tests::{
     cluster::{
@@ -251,17 +252,7 @@ async fn the_metadata_database_is_backed_up() {
 #[tokio::test]
 async fn the_metadata_database_is_restored_beside_what_it_was() {
     let overlay = Scratch::new("restore").unwrap();
-    // kustomize takes relative paths only.
-    let up = "../".repeat(overlay.path().components().count());
-    let manifests = manifests().to_str().unwrap().to_owned();
-    let kustomization = json!({
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "resources": [format!("{up}{manifests}/overlays/node")],
-        "components": [format!("{up}{manifests}/components/metadata-restore")],
-    });
-    let file = overlay.path().join("kustomization.yaml");
-    fs::write(file, kustomization.to_string()).unwrap();
+    write_restoring_overlay(overlay.path(), &[]).unwrap();
 
     let control_plane = ControlPlane::start("restore").await.unwrap();
     let kubectl = Kubectl::new(control_plane.kubeconfig()).await.unwrap();
@@ -275,6 +266,23 @@ async fn the_metadata_database_is_restored_beside_what_it_was() {
     assert_eq!(cluster.pointer(archived).unwrap(), "daap-metadata-1");
     let archives = &spec["plugins"][0]["parameters"];
     assert_eq!(archives["serverName"], "daap-metadata-2");
+}
+
+/// Writes an overlay of the node whose metadata database comes from its backup, with patches of one's own.
+pub fn write_restoring_overlay(directory: &Path, patches: &[Value]) -> Result<()> {
+    // kustomize takes relative paths only.
+    let up = "../".repeat(directory.components().count());
+    let manifests = manifests();
+    let manifests = manifests.to_str().context("a path")?;
+    let kustomization = json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [format!("{up}{manifests}/overlays/node")],
+        "components": [format!("{up}{manifests}/components/metadata-restore")],
+        "patches": patches,
+    });
+    let file = directory.join("kustomization.yaml");
+    Ok(fs::write(file, kustomization.to_string())?)
 }
 
 #[test]

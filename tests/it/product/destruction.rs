@@ -16,6 +16,7 @@ use tokio::process::Command;
 
 use super::{
     PATIENCE,
+    deployments::restart,
     recovery::{await_recoverable, make_recoverable, make_tier, open},
     refused,
     scribe::{Door, Scribe},
@@ -134,19 +135,6 @@ async fn hold_session(door: &Door) -> Result<tokio::process::Child> {
     })
     .await?;
     Ok(session)
-}
-
-async fn restart(installation: &Installation, namespace: &str, name: &str) -> Result<()> {
-    let (namespace, name) = (
-        format!("--namespace={namespace}"),
-        format!("deployment/{name}"),
-    );
-    let kubectl = &installation.kubectl;
-    kubectl
-        .run(&["rollout", "restart", &namespace, &name])
-        .await?;
-    let status = ["rollout", "status", &namespace, &name, "--timeout=5m"];
-    kubectl.run(&status).await.map(drop)
 }
 
 /// Nothing is deleted while the archive is broken; after it is repaired, every acknowledged row is in a copy.

@@ -3,7 +3,9 @@
 //! One test, because one node costs more than everything that is asked of it. Each function below is one promise.
 
 mod backups;
+mod deployments;
 mod destruction;
+mod metadata;
 mod recovery;
 mod scribe;
 
@@ -50,6 +52,30 @@ async fn the_product_keeps_its_promises() {
     outcome.unwrap();
     down.unwrap();
     assert!(!directory.path().exists());
+}
+
+/// The metadata database is lost and restored. On a node of its own, since it takes from the facade what all others ask for.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "another node, for minutes; `make campaign` runs it"]
+async fn the_metadata_database_comes_back() {
+    const CLUSTER: &str = "daap-metadata-test";
+    kubeconfig::install_crypto_provider();
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let progress = Progress::new();
+    installation::down(Provider::Node, CLUSTER, directory)
+        .await
+        .unwrap();
+    let outcome: Result<()> = Box::pin(async {
+        installation::up_with_database(Provider::Node, CLUSTER, directory, progress).await?;
+        let again = installation::up(Provider::Node, CLUSTER, directory, progress).await?;
+        let first = Database::ask(&again, FIRST).await?;
+        metadata::keys_and_audit_log_come_back(&again, &first, progress).await
+    })
+    .await;
+    let down = installation::down(Provider::Node, CLUSTER, directory).await;
+    outcome.unwrap();
+    down.unwrap();
 }
 
 async fn run(directory: &Path) -> Result<()> {
