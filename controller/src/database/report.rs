@@ -86,7 +86,7 @@ pub fn report(
         operation: assessment.operation,
         archived_until: assessment.archived_until,
         abandoned_at: assessment.abandoned_at,
-        problem: verdict.problem(phase),
+        problem: verdict.problem(phase, previous.problem),
     };
     let look_again = [waits.then_some(deadline), assessment.look_again]
         .into_iter()
@@ -100,7 +100,8 @@ struct Verdict {
     ready: bool,
     failed: bool,
     operated: Option<Operated>,
-    waiting_for: String,
+    /// What it waits for, or what is done with it, in words.
+    pending: String,
     trouble: Option<Trouble>,
 }
 
@@ -119,7 +120,7 @@ fn judge(previous: &DaapDatabaseStatus, assessment: &Assessment, applied: &Appli
         Refusal::Unanswered(said) => Trouble::new(Reason::OperatorMissing, said),
     });
     let invalid = matches!(applied.refusal, Some(Refusal::Invalid(_)));
-    let (serving, failed, waiting_for) = match &assessment.health {
+    let (serving, failed, pending) = match &assessment.health {
         Health::Serving => (
             true,
             false,
@@ -142,7 +143,7 @@ fn judge(previous: &DaapDatabaseStatus, assessment: &Assessment, applied: &Appli
         ready: serving && !outdated,
         failed,
         operated,
-        waiting_for,
+        pending,
         trouble: refused.or_else(|| assessment.trouble.clone()),
     }
 }
@@ -158,10 +159,13 @@ impl Verdict {
                 (capitalised(phase), format!("The database is {phase}."))
             }
             (Some(trouble), false) => (trouble.reason.to_string(), trouble.message.clone()),
-            (None, false) => (
-                "Progressing".to_owned(),
-                format!("Waiting for {}.", self.waiting_for),
-            ),
+            (None, false) => {
+                let message = match self.operated {
+                    Some(_) => format!("Under way: {}.", self.pending),
+                    None => format!("Waiting for {}.", self.pending),
+                };
+                ("Progressing".to_owned(), message)
+            }
         };
         Fact {
             type_: condition::READY,
@@ -183,9 +187,13 @@ impl Verdict {
         }
     }
 
-    fn problem(&self, phase: Phase) -> Option<Problem> {
+    /// What is wrong. An operation on a database that is an error leaves it what it was: `previous`.
+    fn problem(&self, phase: Phase, previous: Option<Problem>) -> Option<Problem> {
+        if self.trouble.is_none() && self.operated.is_some() {
+            return previous.filter(|_| phase == Phase::Error);
+        }
         let overdue = || {
-            let message = format!("Not ready in time; still waiting for {}.", self.waiting_for);
+            let message = format!("Not ready in time; still waiting for {}.", self.pending);
             Trouble::new(Reason::ProvisioningDeadline, message)
         };
         let Trouble { reason, message } = self

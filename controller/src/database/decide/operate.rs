@@ -106,7 +106,7 @@ impl Bound<'_> {
             Health::Progressing { waiting_for } => {
                 operation.message = Some(waiting_for.clone());
                 assessment.health = Health::Operating {
-                    doing: waiting_for.clone(),
+                    doing: step.doing().to_owned(),
                 };
                 let look_again = assessment.look_again;
                 assessment.look_again = look_again.into_iter().chain([soon(self.now)]).min();

@@ -116,6 +116,25 @@ fn a_cause_is_told_at_once_and_an_error_at_the_deadline() {
 }
 
 #[test]
+fn an_error_stays_what_it_was_while_an_operation_is_under_way() {
+    let operated = assessment(Health::Operating {
+        doing: "its backups are removed".into(),
+    });
+    let reports = story(vec![
+        (0, troubled(Reason::ImagePull)),
+        (600, troubled(Reason::ImagePull)),
+        (610, operated),
+    ]);
+    let [_, before, during] = &reports[..] else {
+        panic!("{reports:?}");
+    };
+    assert_eq!(during.status.phase, Some(Phase::Error));
+    assert_eq!(during.status.problem, before.status.problem);
+    let ready = condition::find(&during.status.conditions, condition::READY).unwrap();
+    assert_eq!(ready.message, "Under way: its backups are removed.");
+}
+
+#[test]
 fn an_error_ends_by_itself_and_only_when_ready() {
     let serving = || assessment(Health::Serving);
     let reports = story(vec![
