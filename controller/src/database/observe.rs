@@ -440,3 +440,31 @@ async fn observe_symptoms(reader: &Reader, identity: &Identity) -> Result<Sympto
         volume_warnings,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::object_store;
+
+    /// What was not looked at yet, or is only suspected, keeps nobody waiting.
+    #[test]
+    fn a_store_is_unreachable_when_it_says_so() {
+        let told = |status: &str| {
+            let mut store = object_store();
+            let conditions = &mut store.status.as_mut()?.conditions;
+            let reachable = conditions.iter_mut().find(|one| one.type_ == "Reachable")?;
+            reachable.status = status.to_owned();
+            reachable.message = "no route".to_owned();
+            unreachable(&store)
+        };
+        assert_eq!(told("True"), None);
+        assert_eq!(told("Unknown"), None);
+        assert_eq!(
+            told("False").as_deref(),
+            Some("The object store 'vault' is not reachable: no route")
+        );
+        let mut new = object_store();
+        new.status = None;
+        assert_eq!(unreachable(&new), None);
+    }
+}

@@ -152,6 +152,7 @@ fn writes_the_incarnation_down_before_anything_is_made() {
         Some(&*format!("s3://backups/tenants/shop-prod/{UID}/"))
     );
     assert_eq!(incarnation.cluster_uid, None);
+    assert_eq!(incarnation.reserved_connections, Some(3));
 }
 
 #[test]
@@ -221,7 +222,16 @@ fn adopts_its_own_cluster_when_the_status_was_lost() {
         assert_eq!(incarnation.server_name, SERVER_NAME);
         assert_eq!(incarnation.cluster_uid.as_deref(), Some(CLUSTER_UID));
         assert_eq!(plan.assessment.operation, None);
+        assert_eq!(incarnation.reserved_connections, Some(3));
     }
+    // It was made by a version that kept none free, and PostgreSQL restarts to change that.
+    observed = with_cluster(observed, |cluster| {
+        let postgresql = cluster.spec.postgresql.as_mut().unwrap();
+        let parameters = postgresql.parameters.as_mut().unwrap();
+        parameters.remove("reserved_connections").unwrap();
+    });
+    let adopted = converge(&observed).assessment.incarnations.remove(0);
+    assert_eq!(adopted.reserved_connections, None);
 }
 
 /// A restored database whose Cluster is at `phase`, as CloudNativePG says, and this instance its primary.
@@ -287,6 +297,65 @@ fn a_restore_that_failed_for_good_is_taken_down() {
     let slow = recovering("Setting up primary", "");
     assert_eq!(step(&slow, deadline - 1).0, "Recover");
     assert_eq!(step(&slow, deadline), taken_down(Reason::RestoreFailed));
+}
+
+/// The mark goes when nobody reads any more: while it is there, no backup expires.
+#[test]
+fn a_mark_of_readers_goes_with_the_last_of_them() {
+    let mut observed = settled(tier_spec());
+    let annotations = observed.database.annotations_mut();
+    annotations.insert(label::READERS.into(), "some-uid".into());
+    observed.readers = vec!["copy".to_owned()];
+    let desired = converge(&observed).desired.unwrap();
+    assert!(desired.keeps_backups);
+    observed.readers.clear();
+    assert!(matches!(
+        decide(&observed, &settings(), &chance(), at(0)),
+        Plan::Unmark
+    ));
+    observed.database.annotations_mut().remove(label::READERS);
+    assert!(!converge(&observed).desired.unwrap().keeps_backups);
+}
+
+/// While what it had begun is removed, a restore that failed still says why, for its receipt and for who asked for it.
+#[test]
+fn a_restore_that_is_taken_down_says_why() {
+    let mut observed = recovering("Setting up primary", "");
+    let status = observed.database.status.as_mut().unwrap();
+    status.operation.as_mut().unwrap().step = "DeleteCluster".to_owned();
+    status.problem = Some(from_yaml(
+        "{reason: DiskFull, message: The disk is full., hint: h}",
+    ));
+    let plan = converge(&observed);
+    assert_eq!(plan.assessment.health, Health::Failed);
+    let told = plan.assessment.trouble.unwrap();
+    assert_eq!(
+        (told.reason, &*told.message),
+        (Reason::DiskFull, "The disk is full.")
+    );
+}
+
+/// What could not be hibernated stays fenced for as long as it is frozen.
+#[test]
+fn what_was_isolated_stays_so() {
+    let frozen = |steps: &str| {
+        let mut observed = settled(freezing());
+        observed.database.spec.state = State::Destroyed;
+        let status = observed.database.status.as_mut().unwrap();
+        status.phase = Some(Phase::Frozen);
+        status.operation = Some(from_yaml(&format!(
+            "
+            {{id: some-id, kind: Freeze, step: Hibernate, result: Succeeded, steps: [{steps}],
+              since: '2027-01-15T08:00:00Z', startedAt: '2027-01-15T08:00:00Z'}}
+            "
+        )));
+        converge(&observed).desired.unwrap().access
+    };
+    assert_eq!(frozen(""), Access::Asleep);
+    assert_eq!(
+        frozen("{name: Isolate, startedAt: '2027-01-15T08:00:00Z'}"),
+        Access::Isolated
+    );
 }
 
 /// A Cluster is not made where its backups could not go. One that is there goes on.
@@ -381,6 +450,10 @@ fn a_live_database_is_not_let_go() {
         decide(&observed, &settings(), &chance(), at(0)),
         Plan::Converge(_)
     ));
+    // What could not be restored has nothing that a tier would keep.
+    let status = observed.database.status.as_mut().unwrap();
+    status.abandoned_at = Some(Time(at(0)));
+    assert_eq!(reason(&observed), None);
     // Only when nothing was ever made.
     observed.database.status = None;
     assert!(matches!(

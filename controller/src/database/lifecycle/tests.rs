@@ -11,8 +11,8 @@ use super::{
     *,
 };
 use crate::{
-    database::observe::Observed,
-    fixtures::{at, database, from_yaml, settings, settled, tier_spec},
+    database::observe::{Observed, Source, SourceLookup},
+    fixtures::{at, database, from_yaml, settings, settled, tier_spec, with_cluster},
     k8s::client::Lookup,
 };
 
@@ -628,4 +628,167 @@ fn a_late_writer_makes_the_purge_look_again() {
     let done = scene.advance(purged(0));
     assert_eq!(done.ended, Some(Phase::Deleted));
     assert_eq!(done.operation.result, Some(OperationResult::Succeeded));
+}
+
+/// A receipt counts everything that went, however many runs it took.
+#[test]
+fn a_purge_that_takes_several_runs_is_counted_as_a_whole() {
+    let mut scene = Scene::at(OperationKind::Hard, Step::Purge);
+    let purged = |count, left: Option<&str>| Finding::Purged {
+        count,
+        url: "s3://backups/a/b/".into(),
+        left: left.map(str::to_owned),
+    };
+    scene.operation = scene.advance(purged(2000, Some("there is more"))).operation;
+    assert_eq!(scene.operation.step, "Purge");
+    scene.operation = scene.advance(purged(7, None)).operation;
+    assert_eq!(scene.operation.step, "Recheck");
+    assert_eq!(scene.operation.receipt[0].count, Some(2007));
+    assert_eq!(scene.operation.receipt.len(), 1);
+    // What was still on its way has a pause to arrive.
+    let pause = i64::try_from(settings().purge_recheck.as_secs()).unwrap();
+    assert!(matches!(scene.after(pause - 1).deed(), Deed::Wait(_)));
+    let late = Scene::at(OperationKind::Hard, Step::Recheck).after(pause);
+    assert!(matches!(late.deed(), Deed::Purge(_)));
+}
+
+/// Frozen is what does not run, and not what was told to stop.
+#[test]
+fn instances_are_seen_to_have_stopped() {
+    let waits = |scene: &Scene| match scene.deed() {
+        Deed::Wait(_) => true,
+        Deed::Settle => false,
+        _ => panic!("it waits or is done"),
+    };
+    let mut scene = Scene::at(OperationKind::Freeze, Step::Hibernate);
+    assert!(waits(&scene), "it was told a moment ago");
+    scene.observed = with_cluster(scene.observed, |cluster| {
+        let status = cluster.status.as_mut().unwrap();
+        status.conditions = vec![from_yaml(
+            "{type: cnpg.io/hibernation, status: 'True', reason: Hibernated, message: '',
+              lastTransitionTime: '2026-01-01T00:00:00Z'}",
+        )];
+    });
+    scene.observed.symptoms.pods = vec![from_yaml("metadata: {name: orders-1}")];
+    assert!(waits(&scene), "an instance is still there");
+    scene.observed.symptoms.pods.clear();
+    assert!(!waits(&scene));
+
+    scene.operation.step = Step::Isolate.to_string();
+    assert!(waits(&scene), "PostgreSQL answers");
+    scene.observed = with_cluster(scene.observed, |cluster| {
+        cluster.status.as_mut().unwrap().ready_instances = Some(0);
+    });
+    assert!(!waits(&scene));
+}
+
+/// What a restore needs outlives an archived database, and nothing outlives a destroyed one. The receipt names all that goes.
+#[test]
+fn what_goes_with_a_database_is_in_its_receipt() {
+    let listed = |scene: &Scene| match scene.deed() {
+        Deed::List(taken) => taken
+            .into_iter()
+            .map(|removal| format!("{} {}", removal.kind, removal.name))
+            .collect::<Vec<_>>(),
+        _ => panic!("it is written down first"),
+    };
+    let mut scene = Scene::at(OperationKind::Archive, Step::DeleteCluster);
+    scene.observed.symptoms.volumes = vec![from_yaml("metadata: {name: orders-1}")];
+    assert_eq!(
+        listed(&scene),
+        ["PersistentVolumeClaim orders-1", "Cluster orders"]
+    );
+    scene.operation.step = Step::RemoveChildren.to_string();
+    let archived = listed(&scene);
+    scene.operation.kind = OperationKind::Hard;
+    let destroyed = listed(&scene);
+    let kept: Vec<_> = destroyed
+        .iter()
+        .filter(|removal| !archived.contains(removal))
+        .collect();
+    assert_eq!(kept, ["ObjectStore orders-store", "Secret orders-store"]);
+    assert!(
+        archived
+            .iter()
+            .any(|removal| removal.starts_with("ScheduledBackup "))
+    );
+}
+
+/// What sleeps is archived up to the fence that was made when it fell asleep; without one, it is asked again.
+#[test]
+fn an_archive_of_what_sleeps_goes_by_its_own_fence() {
+    let mut scene = Scene::at(OperationKind::Archive, Step::VerifyAsleep);
+    let Deed::GiveUp(trouble) = scene.deed() else {
+        panic!("nothing is known of the last commit")
+    };
+    let woken = scene.advance(Finding::GaveUp(trouble)).operation;
+    assert_eq!(woken.step, "Rouse");
+    let status = scene.observed.database.status.as_mut().unwrap();
+    status.incarnations[0].fence = Some(fence(3));
+    let Deed::Verify(archive, segment) = scene.deed() else {
+        panic!("the archive is looked at")
+    };
+    assert_eq!(segment, fence(3).segment);
+    assert_eq!(archive.server_name, crate::fixtures::SERVER_NAME);
+    let incomplete = scene.advance(Finding::Incomplete("no".into())).operation;
+    assert_eq!(incomplete.step, "Rouse");
+    assert_eq!(scene.advance(Finding::Done).operation.step, "DeleteCluster");
+}
+
+/// From the moment when it is archived, by the calendar of its tier.
+#[test]
+fn an_archive_is_kept_for_as_long_as_its_tier_says() {
+    let spec = tier_spec();
+    let settings = settings();
+    let scene = Scene::at(OperationKind::Archive, Step::RemoveChildren).after(7);
+    let stage = Stage::new(&scene.observed, &spec, &settings, &scene.operation, at(7));
+    let settled = settle(assessed(), &stage, scene.advance(Finding::Done), "unused");
+    assert_eq!(settled.health, Health::Resting(Phase::Archived));
+    let twelve_weeks = 12 * 7 * 24 * 60 * 60;
+    assert_eq!(settled.archived_until, Some(Time(at(7 + twelve_weeks))));
+}
+
+/// The Cluster of a restore is promised when everything that it needs is in the archive of its source, and not before.
+#[test]
+fn a_restore_begins_when_its_source_is_archived() {
+    let spec = tier_spec();
+    let settings = settings();
+    let mut scene = Scene::at(OperationKind::Restore, Step::FenceSource);
+    scene.observed.database.spec.restore = Some(from_yaml("source: {name: ledger, uid: some-uid}"));
+    scene.observed.database.status = None;
+    let (backup_url, server_name) = ("s3://backups/ledger/".to_owned(), "ledger-1".to_owned());
+    scene.observed.source = SourceLookup::Found(Box::new(Source {
+        database: database(),
+        tenant: scene.observed.tenant(),
+        backup_url: backup_url.clone(),
+        server_name: server_name.clone(),
+        restorable_from: Some(at(-100)),
+        fence: None,
+    }));
+    assert!(matches!(scene.deed(), Deed::Fence(_)));
+    let settled_at = |scene: &Scene, finding| {
+        let stage = Stage::new(&scene.observed, &spec, &settings, &scene.operation, at(0));
+        settle(assessed(), &stage, scene.advance(finding), "new-name")
+    };
+    let fenced = settled_at(&scene, Finding::Fenced(fence(3)));
+    assert!(fenced.incarnations.is_empty(), "the fence is on its way");
+    scene.operation = fenced.operation.unwrap();
+    assert_eq!(scene.operation.step, "AwaitSource");
+    let Deed::FindSegment(archive, segment) = scene.deed() else {
+        panic!("the source's archive is looked at")
+    };
+    assert_eq!(
+        (archive.store.url, archive.server_name, segment),
+        (backup_url.clone(), server_name.clone(), fence(3).segment)
+    );
+    let [incarnation] = &settled_at(&scene, Finding::Done).incarnations[..] else {
+        panic!("one incarnation")
+    };
+    assert_eq!(incarnation.server_name, "new-name");
+    assert_eq!(incarnation.reserved_connections, Some(3));
+    let from = incarnation.restored_from.clone().unwrap();
+    assert_eq!(
+        (from.backup_url, from.server_name),
+        (backup_url, server_name)
+    );
 }

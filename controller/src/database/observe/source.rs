@@ -240,3 +240,80 @@ fn reads(other: &DaapDatabase, uid: &str) -> bool {
     });
     is_of && !is_over && other.spec.state == State::Active
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{database, from_yaml};
+
+    const SOURCE: &str = "99999999-0000-4000-8000-000000000000";
+
+    /// A database that is restored, or was, with an operation.
+    fn restored(kind: &str, step: &str, result: &str) -> DaapDatabase {
+        let mut database = database();
+        database.spec.restore = Some(from_yaml(&format!(
+            "source: {{name: ledger, uid: {SOURCE}}}"
+        )));
+        database.status = Some(from_yaml(&format!(
+            "
+            operation:
+              {{id: some-id, kind: {kind}, step: {step}, since: '2027-01-15T08:00:00Z',
+                startedAt: '2027-01-15T08:00:00Z', result: {result}}}
+            "
+        )));
+        database
+    }
+
+    /// From the moment when it is asked for, also before it has begun, until it is over.
+    #[test]
+    fn who_restores_reads_until_that_is_over() {
+        let mut asked = restored("Restore", "ClaimSource", "null");
+        asked.status = None;
+        assert!(reads(&asked, SOURCE));
+        for step in ["ClaimSource", "FenceSource", "AwaitSource", "Recover"] {
+            let reading = restored("Restore", step, "null");
+            assert!(reads(&reading, SOURCE), "{step}");
+            assert!(!reads(&reading, "another"));
+        }
+        let read = restored("Restore", "Recover", "Succeeded");
+        assert!(!reads(&read, SOURCE));
+        assert!(!reads(&restored("Freeze", "Quiesce", "null"), SOURCE));
+        asked.spec.state = State::Destroyed;
+        assert!(!reads(&asked, SOURCE), "it is not wanted any more");
+        assert!(!reads(&database(), SOURCE));
+    }
+
+    /// What removes something goes by the volumes that are left.
+    #[test]
+    fn a_restore_looks_at_volumes_when_it_removes_what_it_began() {
+        let is_operated = |step| is_operated(&restored("Restore", step, "null"));
+        assert!(!is_operated("Recover"));
+        for step in ["DeleteCluster", "AwaitGone", "RemoveChildren"] {
+            assert!(is_operated(step), "{step}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_restored_from_what_is_another_teams_or_going() {
+        let restore: Restore = from_yaml(&format!("source: {{name: orders, uid: {SOURCE}}}"));
+        let source = |change: &dyn Fn(&mut DaapDatabase)| {
+            let mut source = database();
+            source.metadata.uid = Some(SOURCE.to_owned());
+            change(&mut source);
+            objection(&database(), &source, &restore).unwrap_or_default()
+        };
+        let operated = |kind: &str, result: &str| {
+            let with = restored(kind, "RemoveChildren", result);
+            source(&|source| source.status.clone_from(&with.status))
+        };
+        assert_eq!(source(&|_| ()), "");
+        assert!(source(&|source| source.metadata.uid = None).contains("another database"));
+        assert!(source(&|source| source.spec.owner_team = "billing".into()).contains("team"));
+        for kind in ["Hard", "Purge"] {
+            assert!(operated(kind, "null").contains("removed with its backups"));
+        }
+        assert_eq!(operated("Archive", "null"), "");
+        let deleted = |source: &mut DaapDatabase| source.status = Some(from_yaml("phase: deleted"));
+        assert!(source(&deleted).contains("removed with its backups"));
+    }
+}
