@@ -135,15 +135,18 @@ fn store(name: &str, users: i32) -> Value {
 #[tokio::test]
 async fn what_databases_need_stays() {
     let guarded = Guarded::start("menu").await;
-    for (used, unused) in [
-        (tier("used", 3), tier("unused", 0)),
-        (store("used", 3), store("unused", 0)),
-    ] {
-        let used = guarded.create(used).await;
-        let words = [
+    let (of_tier, of_store) = (
+        [
             "used is in use: 3 databases need it",
             "Move or destroy them first",
-        ];
+        ],
+        ["used is in use: 3 tiers name it", "Delete them first"],
+    );
+    for (used, unused, words) in [
+        (tier("used", 3), tier("unused", 0), of_tier),
+        (store("used", 3), store("unused", 0), of_store),
+    ] {
+        let used = guarded.create(used).await;
         guarded
             .assert_only(&[CONTROLLER], &used, Wish::Delete, &words)
             .await;
