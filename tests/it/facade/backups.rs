@@ -36,7 +36,11 @@ async fn backups_are_listed_and_taken() {
         {"name": "orders.1", "state": "completed", "started_at": FROM, "stopped_at": "2026-01-02T03:10:00Z",
             "size_bytes": 4711, "restorable_from": "2026-01-02T03:10:00Z"},
     ]);
-    assert_eq!(list().await, told);
+    let path = format!("{}/backups", played.path);
+    let facade = &played.scene.facade;
+    facade
+        .await_answer(&path, "both being listed", |body| body["items"] == told)
+        .await;
 
     let take = async || -> Answer { played.shop(Method::POST, "/backups").await };
     let first = take().await.expect(StatusCode::ACCEPTED).unwrap();
@@ -53,10 +57,8 @@ async fn backups_are_listed_and_taken() {
     status["backup"]["carriedOutRequest"] = json!(request);
     status["backup"]["recent"] = json!([{"name": first["name"], "state": "Running"}]);
     played.report(status).await;
-    played
-        .scene
-        .facade
-        .await_answer(&format!("{}/backups", played.path), "it running", |body| {
+    facade
+        .await_answer(&path, "it running", |body| {
             body["items"][0]["state"] == "running"
         })
         .await;
