@@ -1,16 +1,23 @@
 //! DAAP's REST API as a client sees it. Sends requests, keeps nothing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use http::{
     Method, StatusCode,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
+use reqwest::{Request, Response};
 use serde_json::Value;
 
 /// How long one request may take: longer than a facade waits for an admission in a race, with every call beside that.
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// How long a connection is tried for that was asked for: what stands between may still be about to lead somewhere.
+const CONNECTION_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The pause between two tries.
+const CONNECTION_PAUSE: Duration = Duration::from_millis(500);
 
 /// A client that speaks with one key, and trusts one certificate authority and no other.
 #[derive(Debug, Clone)]
@@ -19,6 +26,7 @@ pub struct RestClient {
     key: String,
     headers: HeaderMap,
     http: reqwest::Client,
+    connection_patience: Duration,
 }
 
 /// What the API answered.
@@ -46,7 +54,18 @@ impl RestClient {
             key: key.to_owned(),
             headers: HeaderMap::new(),
             http: http.context("making an HTTP client")?,
+            connection_patience: Duration::ZERO,
         })
+    }
+
+    /// The same client, which connects again when it could not for a while. Nothing was asked by then, so nothing is asked
+    /// twice.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        Self {
+            connection_patience: CONNECTION_PATIENCE,
+            ..self
+        }
     }
 
     /// The same client with another key.
@@ -93,11 +112,9 @@ impl RestClient {
         if !body.is_null() {
             request = request.json(body);
         }
-        let response = request
-            .headers(self.headers.clone())
-            .send()
-            .await
-            .with_context(|| what.clone())?;
+        let request = request.headers(self.headers.clone()).build();
+        let request = request.with_context(|| what.clone())?;
+        let response = self.execute(request).await.with_context(|| what.clone())?;
         let (status, headers) = (response.status(), response.headers().clone());
         let text = response.text().await.with_context(|| what)?;
         Ok(Answer {
@@ -105,6 +122,20 @@ impl RestClient {
             headers,
             body: serde_json::from_str(&text).unwrap_or_default(),
         })
+    }
+
+    async fn execute(&self, request: Request) -> Result<Response> {
+        let deadline = Instant::now() + self.connection_patience;
+        loop {
+            // A body of JSON can always be had again.
+            let again = request.try_clone().context("a request that goes once")?;
+            match self.http.execute(again).await {
+                Err(error) if error.is_connect() && Instant::now() < deadline => {
+                    tokio::time::sleep(CONNECTION_PAUSE).await;
+                }
+                outcome => return Ok(outcome?),
+            }
+        }
     }
 
     /// Reads.

@@ -109,7 +109,7 @@ pub async fn install(site: Site, directory: &Path, progress: Progress) -> Result
     };
     // Keys are shown once, so they are kept before anything else can fail.
     environment.write()?;
-    let platform = RestClient::new(&url, &authority, &keys.platform)?;
+    let platform = RestClient::new(&url, &authority, &keys.platform)?.patient();
     let team = platform.with_key(&keys.team);
     Ok(Installation {
         site,
