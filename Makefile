@@ -105,9 +105,8 @@ $(CARGO_DENY):
 test: check test-programs check-contract test-integration ## Runs every test. Needs nothing that was started before.
 
 .PHONY: campaign bench
-campaign: ## Runs the quota's races many more times than `make test` does, CAMPAIGN_RUNS says how often, and every crash of operations, and restores the metadata database.
+campaign: ## Runs the quota's races many more times than `make test` does, CAMPAIGN_RUNS says how often, and every crash of operations.
 	$(call stage,campaign,CAMPAIGN_RUNS=$(or $(CAMPAIGN_RUNS),64) $(CARGO) test --locked --workspace --test it -- --nocapture quota::campaign survives_crashes)
-	$(call stage,metadata database,$(CARGO) test --locked --workspace --test it -- --ignored --nocapture product::the_metadata_database_comes_back)
 
 bench: ## Measures how fast databases are admitted, and how fast the REST API answers.
 	$(call stage,benchmark of admission,$(CARGO) bench --locked --workspace --bench admission)

@@ -16,7 +16,9 @@ use daap_tests::{
 };
 use http::StatusCode;
 use kube::{Api, ResourceExt as _, api::ListParams};
-use serde_json::{Value, json};
+use serde_json::json;
+
+use super::objects::{apply_object, copy_object};
 
 /// How long something may take that takes a minute on an idle machine: PostgreSQL rests for one after three failures.
 const PATIENCE: Duration = Duration::from_secs(420);
@@ -30,8 +32,11 @@ const BUCKETS: &str = "/var/lib/s3";
 const FRAGILE: &str = "fragile";
 const BUCKET: &str = "daap-fragile";
 
-/// Three ways of breaking an archive, each told with its cause while the database serves, and each repaired.
-pub async fn a_broken_archive_is_told_and_repaired(installation: &Installation) -> Result<()> {
+/// Three ways of breaking an archive, each told with its cause while the database serves, and each repaired. What was
+/// broken and is whole again is returned with its database.
+pub async fn a_broken_archive_is_told_and_repaired(
+    installation: &Installation,
+) -> Result<(Fragile<'_>, Database)> {
     let archive = Fragile::make(installation).await?;
     let wish = Wish {
         name: FRAGILE,
@@ -47,8 +52,7 @@ pub async fn a_broken_archive_is_told_and_repaired(installation: &Installation) 
 
     archive.set_secret_key("not the key").await?;
     archive.await_broken(&mut database, "credentials").await?;
-    let key = installation.site.object_store()?.secret_key;
-    archive.set_secret_key(&key).await?;
+    archive.repair().await?;
     archive.await_healthy(&mut database).await?;
 
     // A bucket that is gone and cannot be made again, as where the access key may not make any: Barman makes one where
@@ -59,7 +63,8 @@ pub async fn a_broken_archive_is_told_and_repaired(installation: &Installation) 
     archive.await_broken(&mut database, "bucket").await?;
     archive.node(&["rm", &bucket])?;
     archive.node(&["mv", &away, &bucket])?;
-    archive.await_healthy(&mut database).await
+    archive.await_healthy(&mut database).await?;
+    Ok((archive, database))
 }
 
 /// `POST …/backups` makes one base backup, which is listed with its size when it is taken.
@@ -68,14 +73,11 @@ pub async fn a_backup_is_made_on_demand(
     database: &mut Database,
 ) -> Result<()> {
     let backups: Api<Backup> = Api::namespaced(installation.site.client().clone(), NAMESPACE);
-    let name = database.record["name"]
-        .as_str()
-        .context("a name")?
-        .to_owned();
+    let name = database.name();
     let of_database = ListParams::default().labels(&format!("cnpg.io/cluster={name}"));
     let before = backups.list(&of_database).await?.items.len();
 
-    let path = format!("/databases/{}/backups", id(database)?);
+    let path = format!("/databases/{}/backups", database.id()?);
     let answer = installation.team.post(&path, &json!({})).await?;
     ensure!(
         answer.status.is_success(),
@@ -105,14 +107,8 @@ pub async fn a_backup_is_made_on_demand(
     Ok(())
 }
 
-fn id(database: &Database) -> Result<&str> {
-    database.record["id"]
-        .as_str()
-        .context("a database without an id")
-}
-
 /// An object store and a tier that can be broken.
-struct Fragile<'a> {
+pub struct Fragile<'a> {
     installation: &'a Installation,
 }
 
@@ -121,17 +117,18 @@ impl<'a> Fragile<'a> {
         let this = Self { installation };
         this.node(&["mkdir", &format!("{BUCKETS}/{BUCKET}")])?;
         let keys = installation.site.object_store()?;
-        let mut store = this.copy("daapobjectstore/backups", FRAGILE).await?;
+        let mut store = copy_object(installation, "daapobjectstore/backups", FRAGILE).await?;
         store["spec"]["url"] = format!("s3://{BUCKET}/tenants").into();
         store["spec"]["credentials"] = json!({"secret": {"name": FRAGILE}});
-        let mut tier = this.copy("daaptier/standard", FRAGILE).await?;
+        let mut tier = copy_object(installation, "daaptier/standard", FRAGILE).await?;
         tier["spec"]["backup"]["objectStore"] = FRAGILE.into();
+        tier["spec"]["postgres"]["parameters"]["max_connections"] = "40".into();
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": FRAGILE, "namespace": SYSTEM_NAMESPACE},
             "stringData": {"accessKeyId": keys.access_key, "secretAccessKey": keys.secret_key},
         });
         for object in [secret, store, tier] {
-            this.apply(&object).await?;
+            apply_object(installation, &object).await?;
         }
         let accepted = [
             "wait",
@@ -141,31 +138,6 @@ impl<'a> Fragile<'a> {
         ];
         installation.kubectl.run(&accepted).await?;
         Ok(this)
-    }
-
-    /// An object without what the API server added, under another name.
-    async fn copy(&self, object: &str, name: &str) -> Result<Value> {
-        let text = self
-            .installation
-            .kubectl
-            .run(&["get", object, "--output=json"])
-            .await?;
-        let object: Value = serde_json::from_str(&text)?;
-        Ok(json!({
-            "apiVersion": object["apiVersion"], "kind": object["kind"], "metadata": {"name": name}, "spec": object["spec"],
-        }))
-    }
-
-    async fn apply(&self, object: &Value) -> Result<()> {
-        let directory = tempfile::tempdir()?;
-        let file = directory.path().join("object.json");
-        std::fs::write(&file, object.to_string())?;
-        let file = file.to_str().context("a path")?;
-        self.installation
-            .kubectl
-            .run(&["apply", "--filename", file])
-            .await?;
-        Ok(())
     }
 
     /// Runs a program in the node.
@@ -202,7 +174,8 @@ impl<'a> Fragile<'a> {
         Ok(directory)
     }
 
-    async fn set_secret_key(&self, key: &str) -> Result<()> {
+    /// Replaces the secret key of the object store.
+    pub async fn set_secret_key(&self, key: &str) -> Result<()> {
         let namespace = format!("--namespace={SYSTEM_NAMESPACE}");
         let patch = json!({"stringData": {"secretAccessKey": key}}).to_string();
         let patch = ["patch", "secret", FRAGILE, &namespace, "--patch", &patch];
@@ -220,6 +193,12 @@ impl<'a> Fragile<'a> {
         ];
         self.installation.kubectl.run(&annotate).await?;
         Ok(())
+    }
+
+    /// Has the right secret key again.
+    pub async fn repair(&self) -> Result<()> {
+        let key = self.installation.site.object_store()?.secret_key;
+        self.set_secret_key(&key).await
     }
 
     /// Closes a segment of write-ahead log, if PostgreSQL runs already.

@@ -1,141 +1,28 @@
-//! Databases that are frozen, archived and destroyed, and one whose primary dies, all while somebody writes.
+//! Databases that are archived and destroyed, and one whose primary dies, all while somebody writes.
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use aws_sdk_s3::Client;
 use daap_tests::{
     cluster::{progress::Progress, wait},
     installation::{Installation, SYSTEM_NAMESPACE, database::Database},
     s3_server,
 };
-use tokio::process::Command;
 
 use super::{
     PATIENCE,
-    deployments::restart,
     recovery::{await_recoverable, make_recoverable, make_tier, open},
     refused,
-    scribe::{Door, Scribe},
+    scribe::Scribe,
 };
 
 const NAMESPACE: &str = "--namespace=daap-team-shop";
 /// Where the S3 server of the node can be reached from outside of it.
 const STORE_PORT: u16 = 5552;
-
-/// Frozen is closed at every door, stays closed when everything restarts, and opens as it was.
-pub async fn frozen_is_closed_and_whole(
-    installation: &Installation,
-    database: &mut Database,
-    progress: Progress,
-) -> Result<()> {
-    let door = open(installation, database, 5521).await?;
-    door.make_table().await?;
-    door.write(1).await?;
-    let pooler = pooler_door(installation, database).await?;
-    pooler.query("SELECT 1").await?;
-    let before = database.secret(installation).await?;
-    let checksum = door.query(CHECKSUM).await?;
-    let mut session = hold_session(&door).await?;
-
-    database.destroy(installation).await?;
-    database
-        .await_status(installation, "frozen", progress)
-        .await?;
-    let ended = tokio::time::timeout(PATIENCE, session.wait()).await;
-    ensure!(
-        !ended.context("a session lives on")??.success(),
-        "a session was not ended"
-    );
-    for door in [&door, &pooler] {
-        ensure!(
-            door.query("SELECT 1").await.is_err(),
-            "a frozen database lets in"
-        );
-    }
-
-    restart(installation, SYSTEM_NAMESPACE, "daap-controller").await?;
-    restart(installation, "cnpg-system", "cnpg-controller-manager").await?;
-    let name = database.record["name"]
-        .as_str()
-        .context("a name")?
-        .to_owned();
-    let pods = format!("--selector=cnpg.io/cluster={name}");
-    wait::until("no pod, with everybody back", PATIENCE, async || {
-        let pods = ["get", "pods", NAMESPACE, &pods, "--output=name"];
-        let pods = installation.kubectl.run(&pods).await?;
-        ensure!(pods.is_empty(), "{pods}");
-        database.look(installation).await?;
-        ensure!(
-            database.record["status"] == "frozen",
-            "{}",
-            database.record["status"]
-        );
-        Ok(())
-    })
-    .await?;
-
-    let id = database.record["id"].as_str().context("an id")?.to_owned();
-    let path = format!("/databases/{id}/unfreeze");
-    let answer = installation
-        .team
-        .post(&path, &serde_json::json!({}))
-        .await?;
-    answer.expect(http::StatusCode::ACCEPTED)?;
-    database
-        .await_status(installation, "ready", progress)
-        .await?;
-    ensure!(
-        database.secret(installation).await? == before,
-        "other credentials"
-    );
-    let door = open(installation, database, 5521).await?;
-    ensure!(door.query(CHECKSUM).await? == checksum, "other data");
-    pooler.query("SELECT 1").await?;
-    // Also what was written before is still written down, and more can be.
-    door.write(2).await.map(drop)
-}
-
-/// Tells apart what is in the table, row by row with its place on disk.
-const CHECKSUM: &str =
-    "SELECT md5(string_agg(ctid::text || xmin::text || n::text, ',' ORDER BY n)) FROM numbers";
-
-async fn pooler_door(installation: &Installation, database: &Database) -> Result<Door> {
-    let host = database.record["connection"]["pooler_host"]
-        .as_str()
-        .context("no pooler")?;
-    let login = database.log_in(installation, host, 5522).await?;
-    let directory = installation.environment.directory.join("pooler");
-    std::fs::create_dir_all(&directory)?;
-    Ok(Door {
-        file: login.write(&directory)?,
-        connection: format!("service={}", login.name),
-    })
-}
-
-/// A session in the middle of a transaction.
-async fn hold_session(door: &Door) -> Result<tokio::process::Child> {
-    let mut command = Command::new("psql");
-    command
-        .env("PGSERVICEFILE", &door.file)
-        .args(["--no-psqlrc", "--set=ON_ERROR_STOP=1", &door.connection])
-        .args(["--command", "BEGIN", "--command", "SELECT pg_sleep(3600)"])
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .kill_on_drop(true);
-    let session = command.spawn().context("running psql")?;
-    let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(3600)' AND pid <> pg_backend_pid()";
-    wait::until("a session in a transaction", PATIENCE, async || {
-        ensure!(door.query(sleeping).await? == "1");
-        Ok(())
-    })
-    .await?;
-    Ok(session)
-}
 
 /// Nothing is deleted while the archive is broken; after it is repaired, every acknowledged row is in a copy.
 pub async fn an_archive_keeps_every_commit(
@@ -248,7 +135,7 @@ pub async fn a_hard_delete_removes_one_prefix(
     make_tier(installation, "shredded", "hard").await?;
     let mut victim = make_recoverable(installation, "cat", "shredded", progress).await?;
     let mut neighbour = make_recoverable(installation, "cat-2", "shredded", progress).await?;
-    let id = victim.record["id"].as_str().context("an id")?.to_owned();
+    let id = victim.id()?.to_owned();
     let bucket = installation.site.cluster().node()?.bucket()?;
     let team = bucket.join("daap-team-shop");
     let (own, longer) = (team.join(&id), team.join(format!("{id}0")));
@@ -301,7 +188,7 @@ pub async fn a_hard_delete_removes_one_prefix(
         "{}",
         neighbour.record
     );
-    let other = team.join(neighbour.record["id"].as_str().context("an id")?);
+    let other = team.join(neighbour.id()?);
     ensure!(
         files(&other)?
             .iter()
@@ -361,7 +248,7 @@ impl Store {
 }
 
 /// All files below a directory.
-fn files(directory: &Path) -> Result<Vec<PathBuf>> {
+pub fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut left = vec![directory.to_owned()];
     while let Some(directory) = left.pop() {
@@ -390,15 +277,12 @@ pub async fn a_killed_primary_loses_nothing(
     door.make_table().await?;
     let scribe = Scribe::start(door.clone(), 1);
     await_more(&scribe).await?;
-    let name = database.record["name"]
-        .as_str()
-        .context("a name")?
-        .to_owned();
+    let name = database.name();
     let output = "--output=jsonpath={.status.currentPrimary}";
     let primary = [
         "get",
         "clusters.postgresql.cnpg.io",
-        &name,
+        name,
         NAMESPACE,
         output,
     ];

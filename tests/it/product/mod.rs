@@ -5,25 +5,21 @@
 mod backups;
 mod deployments;
 mod destruction;
+mod freezing;
 mod metadata;
+mod objects;
 mod recovery;
 mod scribe;
+mod unborn;
+mod uninstalling;
+mod unrestorable;
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use daap_crds::DaapDatabase;
 use daap_tests::{
-    cluster::{
-        artifacts::{Image, image_name},
-        kubeconfig,
-        progress::Progress,
-        provider::Provider,
-        wait,
-    },
+    cluster::{kubeconfig, progress::Progress, provider::Provider, wait},
     installation::{
         self, Installation, SYSTEM_NAMESPACE,
         database::{Database, FIRST, Wish},
@@ -54,30 +50,6 @@ async fn the_product_keeps_its_promises() {
     assert!(!directory.path().exists());
 }
 
-/// The metadata database is lost and restored. On a node of its own, since it takes from the facade what all others ask for.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "another node, for minutes; `make campaign` runs it"]
-async fn the_metadata_database_comes_back() {
-    const CLUSTER: &str = "daap-metadata-test";
-    kubeconfig::install_crypto_provider();
-    let directory = tempfile::tempdir().unwrap();
-    let directory = directory.path();
-    let progress = Progress::new();
-    installation::down(Provider::Node, CLUSTER, directory)
-        .await
-        .unwrap();
-    let outcome: Result<()> = Box::pin(async {
-        installation::up_with_database(Provider::Node, CLUSTER, directory, progress).await?;
-        let again = installation::up(Provider::Node, CLUSTER, directory, progress).await?;
-        let first = Database::ask(&again, FIRST).await?;
-        metadata::keys_and_audit_log_come_back(&again, &first, progress).await
-    })
-    .await;
-    let down = installation::down(Provider::Node, CLUSTER, directory).await;
-    outcome.unwrap();
-    down.unwrap();
-}
-
 async fn run(directory: &Path) -> Result<()> {
     let progress = Progress::new();
     installation::up_with_database(Provider::Node, CLUSTER, directory, progress).await?;
@@ -102,7 +74,7 @@ async fn run(directory: &Path) -> Result<()> {
     progress
         .step(
             "missing image",
-            a_missing_image_is_told_and_got_over(&again),
+            unborn::a_missing_image_is_told_and_got_over(&again, progress),
         )
         .await?;
     progress
@@ -142,7 +114,7 @@ async fn run(directory: &Path) -> Result<()> {
     progress
         .step(
             "freeze",
-            destruction::frozen_is_closed_and_whole(&again, &mut pooled, progress),
+            freezing::frozen_is_closed_and_whole(&again, &mut pooled, progress),
         )
         .await?;
     replicated
@@ -150,7 +122,7 @@ async fn run(directory: &Path) -> Result<()> {
         .await?;
     pooled.destroy(&again).await?;
     pooled.await_status(&again, "frozen", progress).await?;
-    tokio::try_join!(
+    let ((archive, mut fragile), ()) = tokio::try_join!(
         progress.step(
             "broken archives",
             backups::a_broken_archive_is_told_and_repaired(&again),
@@ -165,14 +137,33 @@ async fn run(directory: &Path) -> Result<()> {
             )),
         )
         .await?;
-    progress
-        .step(
+    tokio::try_join!(
+        progress.step(
             "archive",
             destruction::an_archive_keeps_every_commit(&again, progress),
+        ),
+        progress.step(
+            "earlier fence",
+            freezing::an_earlier_fence_does_not_count(&again, &archive, &mut fragile, progress),
+        ),
+    )?;
+    progress
+        .step(
+            "failed restore",
+            unrestorable::a_restore_that_fails_is_told(&again, progress),
+        )
+        .await?;
+    progress
+        .step(
+            "metadata database",
+            metadata::keys_and_audit_log_come_back(&again, &first, progress),
         )
         .await?;
     progress
         .step("permissions", permissions_are_enough(&again))
+        .await?;
+    progress
+        .step("uninstalling", uninstalling::nothing_is_left(&again))
         .await
 }
 
@@ -341,116 +332,6 @@ async fn kubectl_alone_is_enough(installation: &Installation) -> Result<()> {
         ])
         .await?;
     Ok(())
-}
-
-/// A tier whose image does not exist: the database says so, fails at its deadline, and recovers when the image appears.
-async fn a_missing_image_is_told_and_got_over(installation: &Installation) -> Result<()> {
-    let kubectl = &installation.kubectl;
-    let namespace = format!("--namespace={SYSTEM_NAMESPACE}");
-    // Minutes are right for people and long for a test.
-    let deadline = "DAAP_PROVISIONING_DEADLINE=20s";
-    kubectl
-        .run(&[
-            "set",
-            "env",
-            "deployment/daap-controller",
-            &namespace,
-            deadline,
-        ])
-        .await?;
-    kubectl
-        .run(&[
-            "rollout",
-            "status",
-            "deployment/daap-controller",
-            &namespace,
-            "--timeout=5m",
-        ])
-        .await?;
-
-    let (existing, missing) = (
-        image_name(Image::Postgresql),
-        "localhost/postgresql:17-later",
-    );
-    let directory = tempfile::tempdir()?;
-    let tier = kubectl
-        .run(&["get", "daaptier/dev", "--output=yaml"])
-        .await?;
-    let tier: serde_json::Value = serde_yaml::from_str(&tier)?;
-    let mut tier = serde_json::json!({
-        "apiVersion": tier["apiVersion"], "kind": tier["kind"], "metadata": { "name": "later" }, "spec": tier["spec"],
-    });
-    tier["spec"]["postgres"]["image"] = missing.into();
-    let file = directory.path().join("tier.yaml");
-    std::fs::write(&file, serde_yaml::to_string(&tier)?)?;
-    kubectl
-        .run(&["apply", "--filename", file.to_str().context("a path")?])
-        .await?;
-    kubectl
-        .run(&[
-            "wait",
-            "daaptier/later",
-            "--for=condition=Accepted",
-            "--timeout=1m",
-        ])
-        .await?;
-
-    let wish = Wish {
-        name: "later",
-        tier: "later",
-        purpose: "Comes when its image does",
-    };
-    let mut database = Database::ask(installation, wish).await?;
-    let asked = Instant::now();
-    wait::until("the error", PATIENCE, async || {
-        database.look(installation).await?;
-        let record = &database.record;
-        ensure!(record["status"] == "error", "{}", record["status"]);
-        ensure!(
-            record["problem"]["reason"] == "ImagePull",
-            "{}",
-            record["problem"]
-        );
-        Ok(())
-    })
-    .await?;
-    ensure!(
-        asked.elapsed() > Duration::from_secs(15),
-        "an error before its deadline"
-    );
-
-    let mut tag = installation.site.cluster().node()?.command("ctr")?;
-    let status = tag
-        .args(["--namespace=k8s.io", "images", "tag", &existing, missing])
-        .output()?;
-    ensure!(
-        status.status.success(),
-        "ctr: {}",
-        String::from_utf8_lossy(&status.stderr)
-    );
-    wait::until("the database being ready by itself", PATIENCE, async || {
-        database.look(installation).await?;
-        ensure!(database.record["status"] == "ready", "{}", database.record);
-        Ok(())
-    })
-    .await?;
-    let usual = "DAAP_PROVISIONING_DEADLINE-";
-    let set = [
-        "set",
-        "env",
-        "deployment/daap-controller",
-        &namespace,
-        usual,
-    ];
-    kubectl.run(&set).await?;
-    let status = [
-        "rollout",
-        "status",
-        "deployment/daap-controller",
-        &namespace,
-        "--timeout=5m",
-    ];
-    kubectl.run(&status).await.map(drop)
 }
 
 /// A tier with a backup is recoverable soon after it is ready, and says so.

@@ -141,7 +141,12 @@ pub async fn restores_are_exact(installation: &Installation, progress: Progress)
 }
 
 /// A copy lets its own password in, and has exactly these rows.
-async fn holds(installation: &Installation, copy: &Database, rows: &str, port: u16) -> Result<()> {
+pub async fn holds(
+    installation: &Installation,
+    copy: &Database,
+    rows: &str,
+    port: u16,
+) -> Result<()> {
     let door = open(installation, copy, port).await?;
     let found = door.rows().await.context("reading a copy")?;
     ensure!(found == rows, "it has {found} and not {rows}");

@@ -137,7 +137,16 @@ impl Database {
         .await
     }
 
-    fn id(&self) -> Result<&str> {
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Its id.
+    ///
+    /// # Errors
+    /// When the record has none.
+    pub fn id(&self) -> Result<&str> {
         self.record["id"]
             .as_str()
             .context("a database without an id")

@@ -1,6 +1,8 @@
 //! kubectl, of the cluster's own version, as a person would use it. Writes to the cluster.
 
 use std::{
+    env,
+    ffi::OsString,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -31,6 +33,22 @@ impl Kubectl {
     /// Where the program is.
     pub fn program(&self) -> &Path {
         &self.program
+    }
+
+    /// Which file says how to reach the cluster.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Where a shell finds programs, this one first.
+    ///
+    /// # Errors
+    /// When its directory cannot be part of such a list.
+    pub fn search_path(&self) -> Result<OsString> {
+        let own = self.program.parent().map(Path::to_owned);
+        let usual = env::var_os("PATH").unwrap_or_default();
+        let directories = own.into_iter().chain(env::split_paths(&usual));
+        env::join_paths(directories).context("a directory that cannot be in PATH")
     }
 
     /// Runs it, and returns what it prints.
