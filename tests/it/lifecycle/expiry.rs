@@ -8,7 +8,13 @@ use std::{
     time::Duration,
 };
 
-use daap_crds::{DaapDatabase, Phase, cnpg::Cluster, label};
+use anyhow::{Result, ensure};
+use daap_crds::{
+    DaapDatabase, Phase,
+    cnpg::{Cluster, ObjectStore},
+    label,
+};
+use daap_tests::cluster::wait;
 use kube::{
     ResourceExt as _,
     api::{Patch, PatchParams},
@@ -19,6 +25,7 @@ use super::{
     Act,
     stage::{Stage, beginning, well},
 };
+use crate::world::SOON;
 
 /// A stage on which the database `copy` does not come up before it is let.
 async fn stage_with_gate(name: &str) -> (Stage, Arc<AtomicBool>) {
@@ -98,12 +105,51 @@ async fn an_archive_is_purged_when_its_time_is_over_and_nobody_reads_it() {
     stage.guard.assert_nothing_seen();
 }
 
-/// Has the script look at a Cluster again.
+/// What a live database backed up expires, but for as long as another is restored from it.
+#[tokio::test(flavor = "multi_thread")]
+async fn backups_of_a_live_source_stay_while_they_are_read() {
+    let (stage, gate) = stage_with_gate("read").await;
+    stage.prepare(&["live".to_owned()], "archive").await;
+    let controller = stage.controller(None);
+    let before = stage.settled_state("live").await;
+    await_expiring(&stage, true).await;
+    stage.restore("copy", "live").await;
+    stage.await_step("copy", "Recover").await;
+    await_expiring(&stage, false).await;
+    gate.store(true, Ordering::SeqCst);
+    touch_cluster(&stage, "copy").await;
+    stage.world.await_phase("copy", Phase::Ready).await;
+    await_expiring(&stage, true).await;
+    assert_eq!(stage.settled_state("live").await, before);
+    controller.end().await;
+}
+
+/// Waits until the backups of `live` expire and nobody is told to read them, or the contrary.
+async fn await_expiring(stage: &Stage, expiring: bool) {
+    wait::until("the backups' end", SOON, async || -> Result<()> {
+        let live = stage.world.databases().get("live").await?;
+        let is_marked = live.annotations().contains_key(label::READERS);
+        let store = stage.api::<ObjectStore>().get("live-store").await?;
+        let retention = store.spec.retention_policy;
+        ensure!(
+            is_marked != expiring && retention.is_some() == expiring,
+            "marked {is_marked}, kept for {retention:?}"
+        );
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+/// Has the script look at a Cluster again, as soon as there is one.
 async fn touch_cluster(stage: &Stage, name: &str) {
     let clusters = stage.api::<Cluster>();
-    let touched = json!({"metadata": {"annotations": {"touched": "true"}}});
-    clusters
-        .patch(name, &PatchParams::default(), &Patch::Merge(touched))
-        .await
-        .unwrap();
+    let touched = Patch::Merge(json!({"metadata": {"annotations": {"touched": "true"}}}));
+    wait::until("a Cluster to touch", SOON, async || {
+        Ok(clusters
+            .patch(name, &PatchParams::default(), &touched)
+            .await?)
+    })
+    .await
+    .unwrap();
 }

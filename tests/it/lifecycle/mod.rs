@@ -14,10 +14,17 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use daap_crds::{Phase, cnpg::Cluster};
-use daap_tests::{cluster::wait, faults::Side};
+use daap_crds::{DaapDatabase, Phase, cnpg::Cluster};
+use daap_tests::{
+    cluster::{manifest, wait},
+    faults::Side,
+};
 use http::Method;
-use kube::ResourceExt as _;
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, Patch, PatchParams},
+};
 use serde_json::{Value, json};
 
 use self::stage::{Stage, beginning, full, unable, well};
@@ -165,6 +172,70 @@ async fn calling_an_archive_off_survives_crashes() {
     survives_crashes(Act::CancelArchive).await;
 }
 
+/// Refuses every change of a Cluster, as CloudNativePG's webhook refuses some.
+const REFUSAL: &str = r#"
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: refusal}
+spec:
+  matchConstraints:
+    resourceRules:
+      - {apiGroups: [postgresql.cnpg.io], apiVersions: ["*"], operations: [UPDATE], resources: [clusters]}
+  validations: [{expression: "false", message: too odd}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: refusal}
+spec: {policyName: refusal, validationActions: [Deny]}
+"#;
+
+/// A lockout that CloudNativePG does not take is none, even if a login is refused: nothing goes on from there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_is_not_tried_on_what_is_refused() {
+    let stage = Stage::start("refused-step", well).await;
+    let world = &stage.world;
+    stage.prepare(&["orders".to_owned()], "freeze").await;
+    let policy = manifest::parse(REFUSAL).unwrap();
+    manifest::apply(&world.client, policy).await.unwrap();
+    wait::until("changes being refused", SOON, async || -> Result<()> {
+        let (odd, rehearsed) = (
+            json!({"spec": {"instances": 2}}),
+            PatchParams::default().dry_run(),
+        );
+        let patched = stage
+            .api::<Cluster>()
+            .patch("orders", &rehearsed, &Patch::Merge(odd))
+            .await;
+        ensure!(patched.is_err());
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let controller = stage.controller(None);
+    Act::Freeze.ask(&stage, "orders").await;
+    let waits = |database: &DaapDatabase| {
+        let status = database.status.clone().unwrap_or_default();
+        let message = status.operation.and_then(|operation| {
+            let waits = operation.step == "LockOut";
+            operation.message.filter(|_| waits)
+        });
+        message.is_some_and(|message| message.contains("its objects take over"))
+            && status
+                .problem
+                .is_some_and(|problem| problem.message.contains("too odd"))
+    };
+    world
+        .await_database("orders", "waiting to be locked", waits)
+        .await;
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(world.client.clone());
+    bindings
+        .delete("refusal", &DeleteParams::default())
+        .await
+        .unwrap();
+    world.await_phase("orders", Phase::Frozen).await;
+    controller.end().await;
+}
+
 /// What became of a database, and what was removed on the way.
 struct Outcome {
     state: String,
@@ -186,6 +257,7 @@ async fn survives_crashes(act: Act) {
         writes.len(),
         expected.state
     );
+    insta::assert_snapshot!(name, expected.state);
     let cases = cases(writes.len());
     let names: Vec<_> = cases.iter().map(|doom| name_of(*doom)).collect();
     prepare(&stage, act, &names).await;
