@@ -12,7 +12,12 @@ use kube::{
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use super::{Facade, Scene, await_tier, create, problem};
+use super::{
+    Facade, Scene, await_tier, create,
+    destruction::{AT, Played, operation},
+    problem,
+    restore::{Stage, backed_up},
+};
 use crate::world::{SOON, World};
 
 impl Facade {
@@ -421,13 +426,40 @@ async fn the_record_can_be_built_anew() {
     scene.stop().await;
 }
 
+const OPERATION: &str = "0c0e7c1e-2d1f-4d0a-9c6e-0a6f1c2d3e4f";
+
+/// The paths of everything in the contract that tells what is in the cluster: of this database, its tier, and an operation.
+fn reads(database: &str) -> Vec<String> {
+    let contract: Value = serde_json::from_str(&daap_facade::contract().unwrap()).unwrap();
+    let paths = contract["paths"].as_object().unwrap();
+    let reads = paths.iter().filter(|(_, item)| item["get"].is_object());
+    let reads: Vec<_> = reads
+        .filter_map(|(path, _)| match path.split('/').nth(1)? {
+            "databases" => Some(path.replace("/databases/{id}", database)),
+            "operations" => Some(path.replace("{id}", OPERATION)),
+            "tiers" => Some(path.replace("{id}", "dev")),
+            _ => None,
+        })
+        .collect();
+    assert!(reads.len() >= 9, "{reads:?}");
+    reads
+}
+
 /// Without the Kubernetes API, reads are answered and say how old they are; changes are not. When it is back, so is
 /// everything.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_cluster_reads_are_answered() {
-    let mut scene = Scene::with_tier("outage", "dev", |_| ()).await;
-    let answer = create(&scene.facade.shop, json!({"name": "orders", "tier": "dev"})).await;
-    assert_eq!(answer.status, StatusCode::CREATED);
+    let played = Played::in_scene(Stage::scene("outage").await).await;
+    let mut status = backed_up("ready");
+    let ended = json!({"result": "Succeeded", "finishedAt": AT});
+    status["operation"] = operation(OPERATION, "Unfreeze", ended);
+    played.report(status).await;
+    let known = format!("/operations/{OPERATION}");
+    let facade = &played.scene.facade;
+    facade
+        .await_answer(&known, "the operation being known", |_| true)
+        .await;
+    let Played { mut scene, path } = played;
     scene.world.control_plane.stop_apiserver();
     let facade = &scene.facade;
     wait::until("answers being marked old", SOON, async || -> Result<()> {
@@ -441,6 +473,13 @@ async fn without_the_cluster_reads_are_answered() {
     })
     .await
     .unwrap();
+    for read in reads(&path) {
+        let answer = facade.shop.get(&read).await.unwrap();
+        assert_eq!(answer.status, StatusCode::OK, "{read}: {answer:?}");
+        let stale = answer.headers.get("daap-stale-seconds");
+        let stale: u64 = stale.expect(&read).to_str().unwrap().parse().unwrap();
+        assert!(stale >= 15, "{read}: {stale}");
+    }
     let refused = create(&facade.shop, json!({"name": "more", "tier": "dev"})).await;
     assert_eq!(problem(&refused).0, 503);
     let ready = facade.shop.get("/ready").await.unwrap();
