@@ -234,7 +234,7 @@ async fn a_person_who_means_it_says_so_beforehand() {
         .unwrap_err();
 
     for object in [&cluster, &backup] {
-        guarded.change(object, release(object)).await;
+        guarded.release(object).await;
         assert_eq!(guarded.judge(PERSON, object, &Wish::Delete).await, Ok(()));
     }
     let unlabelled = Wish::Change(json!({"metadata": {"labels": null}}));
@@ -259,7 +259,7 @@ async fn a_released_namespace_is_emptied() {
             .await
             .unwrap_err();
     }
-    guarded.change(&namespace, release(&namespace)).await;
+    guarded.release(&namespace).await;
     assert_eq!(
         guarded.judge(PERSON, &namespace, &Wish::Delete).await,
         Ok(())
@@ -303,7 +303,7 @@ async fn the_metadata_database_stays() {
         .await;
     let other = guarded.create(other).await;
     guarded.assert_everybody(&other, Wish::Delete).await;
-    guarded.change(&metadata, release(&metadata)).await;
+    guarded.release(&metadata).await;
     guarded.assert_everybody(&metadata, Wish::Delete).await;
 }
 

@@ -28,6 +28,8 @@ async fn a_database_that_may_hold_data_is_destroyed_and_not_deleted() {
     let admitted_only = admitted("admitted");
     let mut frozen = admitted("frozen");
     frozen["status"] = json!({"phase": "frozen"});
+    let mut archived = admitted("archived");
+    archived["status"] = json!({"phase": "archived"});
     // Somebody took the finalizer away before there was a policy.
     let mut stripped = database("stripped", json!({}));
     stripped["status"] = json!({"incarnations": [
@@ -35,12 +37,12 @@ async fn a_database_that_may_hold_data_is_destroyed_and_not_deleted() {
     ]});
     let mut reported = database("reported", json!({}));
     reported["status"] = json!({"admission": {"verdict": "Admitted"}});
-    for database in [admitted_only, frozen, stripped, reported] {
+    for database in [admitted_only, frozen, archived, stripped, reported] {
         let database = guarded.create(database).await;
         guarded
             .assert_only(&[CONTROLLER], &database, Wish::Delete, &words)
             .await;
-        guarded.change(&database, release(&database)).await;
+        guarded.release(&database).await;
         guarded.assert_everybody(&database, Wish::Delete).await;
     }
 
@@ -157,7 +159,7 @@ async fn what_databases_need_stays() {
             .await;
         let unused = guarded.create(unused).await;
         guarded.assert_everybody(&unused, Wish::Delete).await;
-        guarded.change(&used, release(&used)).await;
+        guarded.release(&used).await;
         guarded.assert_everybody(&used, Wish::Delete).await;
     }
     let revision = guarded
@@ -200,6 +202,6 @@ async fn the_kinds_that_hold_data_stay_defined() {
         &serde_json::to_value(&databases).unwrap(),
     );
     let databases = api.get("daapdatabases.daap.dev").await.unwrap();
-    guarded.change(&databases, release(&databases)).await;
+    guarded.release(&databases).await;
     guarded.assert_everybody(&databases, Wish::Delete).await;
 }
