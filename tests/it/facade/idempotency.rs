@@ -133,7 +133,8 @@ async fn what_was_done_meanwhile_is_found() {
     };
     let stored = async || played.world().databases().get("orders").await.unwrap();
     let send = async |what: &str| {
-        let once = facade.shop.with_header(HEADER, what);
+        // A key means something for one operation only.
+        let once = facade.shop.with_header(HEADER, "order-1");
         let path = format!("{}/{what}", played.path);
         let answer = once.post(&path, &Value::Null).await.unwrap();
         answer.expect(StatusCode::ACCEPTED).unwrap()
