@@ -182,6 +182,9 @@ pub async fn a_hard_delete_removes_one_prefix(
     }
     let uploads = store.uploads(&prefix).await?;
     ensure!(uploads == [upload], "uploads: {uploads:?}");
+    for planted in [&longer, &team.join("cat")] {
+        std::fs::remove_dir_all(planted)?;
+    }
     neighbour.look(installation).await?;
     ensure!(
         neighbour.record["status"] == "ready",
